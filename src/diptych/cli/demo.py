@@ -1,0 +1,61 @@
+"""`diptych demo`: see it work, with no key, no GPU and no download."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diptych.client import DEFAULT_MODEL, generate_many, samples
+from diptych.images import Request, check_writable, write_file
+
+PROMPTS = ("a red apple on a blue background", "a penguin on a yellow background", "a rocket on a black background")
+SAMPLES = 4
+SEED = 1
+
+
+def command(
+    prompts: Annotated[list[str] | None, typer.Argument(help="Other prompts than the demo's own three.")] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the results.")] = Path(
+        "diptych-demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of every prompt's first picture.")] = SEED,
+    open_sheet: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the contact sheet when a person is at the terminal.")
+    ] = True,
+) -> None:
+    """Three prompts, four samples each, on the built-in model: pictures and a contact sheet.
+
+    Running it again replaces its own pictures.
+    """
+    from diptych.cli.generate import file_names
+    from diptych.cli.sheet import contact_sheet
+    from diptych.cli.terminal import Progress, show_picture
+
+    wanted = [samples(Request(prompt=prompt, seed=seed), SAMPLES) for prompt in prompts or PROMPTS]
+    sheet = out / "sheet.png"
+    check_writable(sheet, force=True)
+    rows = []
+    with Progress() as progress:
+        pictures = generate_many([r for row in wanted for r in row], model=DEFAULT_MODEL, on_step=progress.step)
+        for row in wanted:
+            made = []
+            for i, path in enumerate(file_names(out, row[0].prompt, [r.seed or 0 for r in row])):
+                progress.start(f"{row[0].prompt} ({i + 1}/{SAMPLES})")
+                picture = next(pictures)
+                picture.save(path, force=True)
+                made.append(picture)
+                progress.finish()
+            rows.append(made)
+    write_file(sheet, contact_sheet(rows), force=True)
+    if sys.stdout.isatty():
+        from PIL import Image
+
+        show_picture(Image.open(sheet))
+        if open_sheet:
+            import webbrowser
+
+            webbrowser.open(sheet.absolute().as_uri())
+    typer.echo(sheet)

@@ -1,0 +1,1 @@
+"""The models that run here: tensors in, tensors out."""

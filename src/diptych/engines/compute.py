@@ -1,0 +1,84 @@
+"""Which device and which dtype this machine computes fastest with, found by a short measurement.
+
+bfloat16 is several times faster than float32 on processors with AVX512-BF16 or AMX and several times slower on those
+without (docs/log.md has numbers), so the processor is asked, not guessed. The answer is kept per machine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import time
+from pathlib import Path
+
+import torch
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+SIDE = 768
+"""Side of the square matrices that are multiplied: large enough to be bound by arithmetic, done in milliseconds."""
+
+
+def best_device() -> torch.device:
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if torch.backends.mps.is_available():
+        return torch.device("mps")
+    return torch.device("cpu")
+
+
+def best_dtype(device: torch.device, cache: Path) -> torch.dtype:
+    """bfloat16 where it is measured faster than float32 on `device`, else float32.
+
+    cache: a JSON file with earlier answers; it is added to, and an unreadable or unwritable one is measured past.
+    """
+    key = _machine(device)
+    try:
+        known = json.loads(cache.read_text("utf-8"))
+        if known[key] in DTYPES:
+            return DTYPES[known[key]]
+    except (OSError, ValueError, KeyError, TypeError):
+        known = {}
+    seconds = {name: _measure(DTYPES[name], device) for name in ("float32", "bfloat16")}
+    chosen = min(seconds, key=lambda name: seconds[name])
+    known = known if isinstance(known, dict) else {}
+    try:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        temporary = cache.with_suffix(f".{os.getpid()}.part")
+        temporary.write_text(json.dumps({**known, key: chosen}, indent=2), "utf-8")
+        os.replace(temporary, cache)
+    except OSError:  # a read-only home costs a few milliseconds at every start, nothing else
+        return DTYPES[chosen]
+    return DTYPES[chosen]
+
+
+def _machine(device: torch.device) -> str:
+    """What the answer depends on: the processor, the library, and threads and allowed instructions."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    limit = os.environ.get("ONEDNN_MAX_CPU_ISA", "all")
+    return f"{device.type} {name}, torch {torch.__version__}, {torch.get_num_threads()} threads, instructions {limit}"
+
+
+def _processor() -> str:
+    """The processor's name and a digest of its instruction set: virtual machines share names, not instructions."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    flags = fields.get("flags") or fields.get("Features") or ""
+    name = fields.get("model name") or platform.machine()
+    return f"{name} {hashlib.sha256(flags.encode()).hexdigest()[:8]}"
+
+
+def _measure(dtype: torch.dtype, device: torch.device) -> float:
+    """Seconds of the fastest of a few matrix products: the fastest is the one that nothing else disturbed."""
+    a = torch.randn(SIDE, SIDE, device=device, dtype=torch.float32).to(dtype)
+    best = float("inf")
+    for _ in range(5):
+        start = time.perf_counter()
+        product = a @ a
+        product[0, 0].item()  # waits for the device
+        best = min(best, time.perf_counter() - start)
+    return best

@@ -1,0 +1,230 @@
+"""Request and picture: what is asked of a model, and what came back."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from diptych.errors import InvalidRequest, OutputError, RecipeError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from PIL.PngImagePlugin import PngInfo
+
+RECIPE_KEY = "diptych"
+RECIPE_VERSION = 1
+LARGEST_SEED = 2**63 - 1
+LONGEST_PROMPT = 32_000
+"""Characters; the longest prompt that any vendor of the catalogue accepts (GPT Image). Models may allow less."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """One picture, asked for. `None` means the model's own default.
+
+    Raises InvalidRequest for what no model could do. What one model cannot do is refused where the model is known.
+    """
+
+    prompt: str
+    negative: str | None = None
+    width: int | None = None
+    """Pixels, as is `height`; both are given or neither."""
+    height: int | None = None
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.prompt, str) or not self.prompt.strip():
+            raise InvalidRequest("The prompt is empty: say in a few words what the picture shows.")
+        for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
+            if text is not None and len(text) > LONGEST_PROMPT:
+                raise InvalidRequest(
+                    f"The {name} has {len(text):,} characters; no model takes more than {LONGEST_PROMPT:,}."
+                )
+        if (self.width is None) != (self.height is None):
+            raise InvalidRequest("A size needs both a width and a height.")
+        for name in ("width", "height", "steps"):
+            value = getattr(self, name)
+            if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+                raise InvalidRequest(f"{name} is {value!r}; it must be a whole number of at least 1.")
+        if self.guidance is not None and not 0 <= self.guidance < float("inf"):
+            raise InvalidRequest(f"guidance is {self.guidance!r}; it must be a number of at least 0.")
+        if self.seed is not None and not (
+            isinstance(self.seed, int) and not isinstance(self.seed, bool) and 0 <= self.seed <= LARGEST_SEED
+        ):
+            raise InvalidRequest(f"seed is {self.seed!r}; it must be a whole number from 0 to {LARGEST_SEED}.")
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Request:
+        """The inverse of `to_dict`; raises InvalidRequest for a setting it does not know."""
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown or "prompt" not in values:
+            what = f"unknown settings {', '.join(unknown)}" if unknown else "no prompt"
+            raise InvalidRequest(f"A request with {what}; what is possible: {', '.join(sorted(known))}.")
+        return cls(**values)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Only what was set."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """What came back for a request.
+
+    `request` is as it was really sent: with every default of the model filled in. `data` holds the original bytes.
+    """
+
+    request: Request
+    model: str
+    data: bytes = field(repr=False)
+    media_type: str = "image/png"
+    width: int
+    height: int
+    seconds: float
+    """From asking to having the bytes; loading the model is not counted."""
+    recipe: dict[str, Any] = field(repr=False)
+
+    @property
+    def image(self) -> Image:
+        """Decoded, as Pillow's image."""
+        from PIL import Image
+
+        decoded = Image.open(io.BytesIO(self.data))
+        decoded.load()
+        return decoded
+
+    def save(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+        """Write the original bytes, whole or not at all; an existing file only with `force`."""
+        return write_file(Path(path), self.data, force=force)
+
+    def _repr_png_(self) -> bytes | None:
+        return self.data if self.media_type == "image/png" else None
+
+
+def random_seed() -> int:
+    return secrets.randbelow(2**32)
+
+
+def parse_size(text: str) -> tuple[int, int]:
+    """`"512x384"` to (512, 384)."""
+    width, _, height = text.lower().replace("×", "x").partition("x")
+    if not (width.strip().isdecimal() and height.strip().isdecimal()):
+        raise InvalidRequest(f"size is {text!r}; it is written WIDTHxHEIGHT in pixels, as in 1024x768.")
+    return int(width), int(height)
+
+
+def encode_png(image: Image, recipe: dict[str, Any]) -> bytes:
+    """PNG bytes that carry `recipe` twice: as JSON under a key of ours, and in the form that other tools read.
+
+    The same image and recipe give the same bytes: nothing of the moment (time, host) goes in.
+    """
+    from PIL.PngImagePlugin import PngInfo
+
+    info: PngInfo = PngInfo()
+    info.add_itxt(RECIPE_KEY, json.dumps(recipe, ensure_ascii=False, sort_keys=True), zip=False)
+    info.add_itxt("parameters", _parameters(recipe), zip=False)
+    out = io.BytesIO()
+    image.save(out, "PNG", pnginfo=info)
+    return out.getvalue()
+
+
+def _parameters(recipe: dict[str, Any]) -> str:
+    """The text block that AUTOMATIC1111's web UI writes and many tools parse."""
+    request = recipe["request"]
+    lines = [request["prompt"]]
+    if request.get("negative"):
+        lines.append(f"Negative prompt: {request['negative']}")
+    pairs = {
+        "Steps": request.get("steps"),
+        "Sampler": recipe.get("sampler"),
+        "CFG scale": request.get("guidance"),
+        "Seed": request.get("seed"),
+        "Size": f"{request['width']}x{request['height']}" if "width" in request else None,
+        "Model hash": recipe["weights"][:10] if recipe.get("weights") else None,
+        "Model": recipe["model"],
+        "Version": f"diptych {recipe['versions']['diptych']}",
+    }
+    lines.append(", ".join(f"{k}: {v}" for k, v in pairs.items() if v is not None))
+    return "\n".join(lines)
+
+
+def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The recipe inside a PNG of ours: `model`, `request`, `weights` (SHA-256), `versions` and more.
+
+    Raises RecipeError when the file is not a picture, has no recipe of ours, or one that cannot be read.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    path = Path(path)
+    try:
+        with Image.open(path) as image:
+            image.load()
+            text = image.info.get(RECIPE_KEY)
+    except FileNotFoundError:
+        raise RecipeError(f"There is no file {path}.") from None
+    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        raise RecipeError(f"{path} is not a picture that can be read: {error}") from None
+    if not isinstance(text, str):
+        raise RecipeError(f"{path} carries no recipe: it was not made by diptych, or its metadata was removed.")
+    try:
+        recipe = json.loads(text)
+        version = recipe["version"]
+        if version != RECIPE_VERSION:
+            raise RecipeError(
+                f"{path} carries a recipe of version {version}; this diptych reads version {RECIPE_VERSION}."
+            )
+        Request.from_dict(recipe["request"])
+    except (json.JSONDecodeError, KeyError, TypeError, InvalidRequest) as error:
+        raise RecipeError(f"{path} carries a damaged recipe: {error!r}") from None
+    return dict(recipe)
+
+
+def check_writable(path: Path, *, force: bool = False) -> None:
+    """Raise OutputError now for what `write_file` would refuse later, before time or money is spent on the content."""
+    if path.is_dir():
+        raise OutputError(f"{path} is a folder; a file was to be written there.")
+    if path.exists() and not force:
+        raise _taken(path)
+    nearest = next(p for p in (path.absolute().parent, *path.absolute().parents) if p.exists())
+    if not nearest.is_dir():
+        raise OutputError(f"{path} cannot be written: {nearest} is not a folder.")
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise OutputError(f"{path} cannot be written: no permission to write in {nearest}.")
+
+
+def _taken(path: Path) -> OutputError:
+    return OutputError(f"{path} exists already. Choose another name, or pass --force to replace it.")
+
+
+def write_file(path: Path, data: bytes, *, force: bool = False) -> Path:
+    """Write whole or not at all: to a temporary neighbour, then into place. Raises OutputError."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as stream:
+                stream.write(data)
+            umask = os.umask(0)
+            os.umask(umask)
+            os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; a picture is an ordinary one
+            if force:
+                os.replace(temporary, path)
+            else:
+                os.link(temporary, path)  # fails when the name is taken, which exists() could not promise
+        finally:
+            Path(temporary).unlink(missing_ok=True)
+    except FileExistsError:
+        raise _taken(path) from None
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from None
+    return path

@@ -1,0 +1,1 @@
+"""How the built-in models are made: data, text table, autoencoder, flow network, export. Anyone can repeat it."""
