@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -36,7 +35,7 @@ def generate(
     Raises InvalidRequest for what the model cannot do (UnknownModel for its name), NotAvailable for a model that this
     installation has no way to run, WeightsError, and MissingExtra without the extra that it needs.
     """
-    width, height = parse_size(size) if isinstance(size, str) else (size or (None, None))
+    width, height = _sides(size)
     request = Request(
         prompt=prompt, negative=negative, width=width, height=height, steps=steps, guidance=guidance, seed=seed
     )
@@ -55,6 +54,8 @@ async def agenerate(
     on_step: Progress | None = None,
 ) -> Picture:
     """`generate`, awaited: the event loop goes on meanwhile. `on_step` is called from another thread."""
+    import asyncio  # slow to import, and most programs never await
+
     return await asyncio.to_thread(
         generate,
         prompt,
@@ -89,6 +90,18 @@ def generate_many(
     from diptych.providers import local
 
     return (local.generate(entry, request, on_step) for request in resolved)
+
+
+def _sides(size: str | tuple[int, int] | None) -> tuple[int | None, int | None]:
+    if size is None:
+        return None, None
+    if isinstance(size, str):
+        return parse_size(size)
+    try:
+        width, height = size
+    except (TypeError, ValueError):
+        raise InvalidRequest(f'size is {size!r}; it is (width, height) in pixels, or text as in "1024x768".') from None
+    return width, height
 
 
 def samples(request: Request, count: int) -> list[Request]:

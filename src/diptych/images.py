@@ -7,7 +7,6 @@ import io
 import json
 import os
 import secrets
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -44,18 +43,26 @@ class Request:
     def __post_init__(self) -> None:
         if not isinstance(self.prompt, str) or not self.prompt.strip():
             raise InvalidRequest("The prompt is empty: say in a few words what the picture shows.")
-        for name, text in (("prompt", self.prompt), ("negative prompt", self.negative)):
-            if text is not None and len(text) > LONGEST_PROMPT:
+        if self.negative is not None and not isinstance(self.negative, str):
+            raise InvalidRequest(f"negative is {self.negative!r}; it must be text.")
+        for name, text in (("prompt", self.prompt), ("negative prompt", self.negative or "")):
+            if len(text) > LONGEST_PROMPT:
                 raise InvalidRequest(
                     f"The {name} has {len(text):,} characters; no model takes more than {LONGEST_PROMPT:,}."
                 )
+            if any("\ud800" <= c <= "\udfff" for c in text):  # what Python makes of bytes that are not UTF-8
+                raise InvalidRequest(f"The {name} is not Unicode text: {text[:40]!a}. Give it in UTF-8.")
         if (self.width is None) != (self.height is None):
             raise InvalidRequest("A size needs both a width and a height.")
         for name in ("width", "height", "steps"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
                 raise InvalidRequest(f"{name} is {value!r}; it must be a whole number of at least 1.")
-        if self.guidance is not None and not 0 <= self.guidance < float("inf"):
+        if self.guidance is not None and not (
+            isinstance(self.guidance, int | float)
+            and not isinstance(self.guidance, bool)
+            and 0 <= self.guidance < float("inf")
+        ):
             raise InvalidRequest(f"guidance is {self.guidance!r}; it must be a number of at least 0.")
         if self.seed is not None and not (
             isinstance(self.seed, int) and not isinstance(self.seed, bool) and 0 <= self.seed <= LARGEST_SEED
@@ -118,9 +125,11 @@ def random_seed() -> int:
 def parse_size(text: str) -> tuple[int, int]:
     """`"512x384"` to (512, 384)."""
     width, _, height = text.lower().replace("×", "x").partition("x")
-    if not (width.strip().isdecimal() and height.strip().isdecimal()):
-        raise InvalidRequest(f"size is {text!r}; it is written WIDTHxHEIGHT in pixels, as in 1024x768.")
-    return int(width), int(height)
+    sides = width.strip(), height.strip()
+    if not all(side.isdecimal() and len(side) <= 9 for side in sides):
+        shown = text if len(text) <= 40 else f"{text[:39]}…"
+        raise InvalidRequest(f"size is {shown!r}; it is written WIDTHxHEIGHT in pixels, as in 1024x768.")
+    return int(sides[0]), int(sides[1])
 
 
 def encode_png(image: Image, recipe: dict[str, Any]) -> bytes:
@@ -172,8 +181,11 @@ def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any]:
             text = image.info.get(RECIPE_KEY)
     except FileNotFoundError:
         raise RecipeError(f"There is no file {path}.") from None
-    except (UnidentifiedImageError, Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
-        raise RecipeError(f"{path} is not a picture that can be read: {error}") from None
+    except UnidentifiedImageError:
+        raise RecipeError(f"{path} is not a picture.") from None
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError) as error:
+        said = (isinstance(error, OSError) and error.strerror) or error
+        raise RecipeError(f"{path} is not a picture that can be read: {said}.") from None
     if not isinstance(text, str):
         raise RecipeError(f"{path} carries no recipe: it was not made by diptych, or its metadata was removed.")
     try:
@@ -184,47 +196,76 @@ def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any]:
                 f"{path} carries a recipe of version {version}; this diptych reads version {RECIPE_VERSION}."
             )
         Request.from_dict(recipe["request"])
-    except (json.JSONDecodeError, KeyError, TypeError, InvalidRequest) as error:
-        raise RecipeError(f"{path} carries a damaged recipe: {error!r}") from None
+        if not isinstance(recipe["model"], str) or not isinstance(recipe["versions"], dict):
+            raise TypeError("model is not a name, or versions is not a table")
+    except (json.JSONDecodeError, RecursionError, KeyError, TypeError, InvalidRequest) as error:
+        raise RecipeError(f"{path} carries a damaged recipe: {type(error).__name__}: {error}") from None
     return dict(recipe)
 
 
 def check_writable(path: Path, *, force: bool = False) -> None:
     """Raise OutputError now for what `write_file` would refuse later, before time or money is spent on the content."""
-    if path.is_dir():
-        raise OutputError(f"{path} is a folder; a file was to be written there.")
-    if path.exists() and not force:
-        raise _taken(path)
-    nearest = next(p for p in (path.absolute().parent, *path.absolute().parents) if p.exists())
+    try:
+        if path.is_dir():
+            raise OutputError(f"{path} is a folder; a file was to be written there.")
+        if os.path.lexists(path) and not force:
+            raise _taken(path)
+        nearest = next(p for p in (path.absolute().parent, *path.absolute().parents) if p.exists())
+    except OutputError:
+        raise
+    except OSError as error:  # a name too long, a folder that may not be looked into
+        raise _cannot(path, error) from None
     if not nearest.is_dir():
         raise OutputError(f"{path} cannot be written: {nearest} is not a folder.")
     if not os.access(nearest, os.W_OK | os.X_OK):
         raise OutputError(f"{path} cannot be written: no permission to write in {nearest}.")
 
 
+def write_file(path: Path, data: bytes, *, force: bool = False) -> Path:
+    """Write whole or not at all: to a temporary neighbour, then into place. Raises OutputError."""
+    temporary = path.parent / f".{path.name[:40]}.{secrets.token_hex(8)}.part"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with temporary.open("xb") as stream:
+                stream.write(data)
+            if force:
+                os.replace(temporary, path)
+            elif not _place_new(temporary, path):
+                raise _taken(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OutputError:
+        raise
+    except OSError as error:
+        raise _cannot(path, error) from None
+    return path
+
+
+def _place_new(temporary: Path, path: Path) -> bool:
+    """Give the file the name `path`, or return False when that is taken, which exists() could not promise."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:  # a file system without hard links, such as exFAT: claim the name first, then take its place
+        try:
+            path.open("xb").close()
+        except FileExistsError:
+            return False
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            path.unlink()
+            raise
+    return True
+
+
 def _taken(path: Path) -> OutputError:
     return OutputError(f"{path} exists already. Choose another name, or pass --force to replace it.")
 
 
-def write_file(path: Path, data: bytes, *, force: bool = False) -> Path:
-    """Write whole or not at all: to a temporary neighbour, then into place. Raises OutputError."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:40]}.", suffix=".part")
-        try:
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(temporary, 0o666 & ~umask)  # mkstemp makes private files; a picture is an ordinary one
-            if force:
-                os.replace(temporary, path)
-            else:
-                os.link(temporary, path)  # fails when the name is taken, which exists() could not promise
-        finally:
-            Path(temporary).unlink(missing_ok=True)
-    except FileExistsError:
-        raise _taken(path) from None
-    except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from None
-    return path
+def _cannot(path: Path, error: OSError) -> OutputError:
+    if isinstance(error, FileExistsError):  # from making the folders: the only thing that may exist in the way
+        return OutputError(f"{path} cannot be written: {error.filename} is not a folder.")
+    return OutputError(f"{path} cannot be written: {error.strerror or error}.")

@@ -26,9 +26,9 @@ def command(
         bool, typer.Option("--open/--no-open", help="Open the contact sheet when a person is at the terminal.")
     ] = True,
 ) -> None:
-    """Three prompts, four samples each, on the built-in model: pictures and a contact sheet.
+    """See it work: three prompts, four pictures each, one sheet.
 
-    Running it again replaces its own pictures.
+    Runs the built-in model: no key, no GPU, no download. Running it again replaces its own pictures.
     """
     from diptych.cli.generate import file_names
     from diptych.cli.sheet import contact_sheet
@@ -47,7 +47,6 @@ def command(
                 picture = next(pictures)
                 picture.save(path, force=True)
                 made.append(picture)
-                progress.finish()
             rows.append(made)
     write_file(sheet, contact_sheet(rows), force=True)
     if sys.stdout.isatty():

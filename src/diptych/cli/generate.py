@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated
@@ -38,23 +39,26 @@ def command(
 
     from diptych.cli.terminal import Progress, show_picture
 
-    with Progress(preview=preview) as progress:
-        pictures = generate_many(requests, model=model, on_step=progress.step)
-        saved = []
-        for i, path in enumerate(paths):
-            progress.start(prompt if count == 1 else f"{prompt} ({i + 1}/{count})")
-            picture = next(pictures)
-            saved.append(picture.save(path, force=force))
-            progress.finish()
-            if not preview:
+    made = []
+    progress = Progress(preview=preview)
+    try:
+        with progress:
+            pictures = generate_many(requests, model=model, on_step=progress.step)
+            for i, path in enumerate(paths, start=1):
+                progress.start(prompt if count == 1 else f"{prompt} ({i}/{count})")
+                picture = next(pictures)
+                picture.save(path, force=force)  # each as soon as it is there: stopping later loses none
+                made.append(picture)
+    finally:
+        for picture, path in zip(made, paths, strict=False):
+            if not progress.previewed:
                 show_picture(picture.image)
-    for path in saved:
-        typer.echo(path)
+            typer.echo(path)
 
 
 def file_names(out: Path | None, prompt: str, seeds: list[int]) -> list[Path]:
     """Where the pictures go: `out` when it names one file, numbered when there are several, else named in a folder."""
-    if out is not None and out.suffix and not out.is_dir():
+    if out is not None and out.suffix and not os.path.isdir(out):  # unlike is_dir() it never raises
         if out.suffix.lower() != ".png":
             raise InvalidRequest(f"The output is {out}; pictures are written as .png, or into a folder.")
         if len(seeds) == 1:

@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 if TYPE_CHECKING:
-    from diptych.catalogue import (
-        Caps,
-        Catalogue,
-        Claim,
-        Conflict,
-        Dates,
-        Fact,
-        Latency,
-        Maker,
-        Model,
-        Price,
-        Rating,
-        Settings,
-    )
+    from diptych.catalogue import Model
 
-    Row = tuple[str, str, Any]
-
-app = typer.Typer(help="The catalogue: what is known of each model, with source and date.", no_args_is_help=False)
-
-DISAGREE = "≠"
-UNKNOWN = "·"
-LOCAL_MAKER = "Added by you"
+app = typer.Typer(help="What is known of each model; add your own.", no_args_is_help=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
@@ -57,10 +33,9 @@ def list_models(context: typer.Context, as_json: AsJson = False) -> None:
             }
         )
         return
-    console = _console()
-    console.print(_list_table(catalogue))
-    console.print()
-    console.print(_legend())
+    from diptych.cli.catalogue_view import print_list
+
+    print_list(catalogue)
 
 
 @app.command("show")
@@ -76,7 +51,9 @@ def show_model(
     if as_json:
         _print_json(_as_dict(model))
         return
-    _print_model(_console(), catalogue, model)
+    from diptych.cli.catalogue_view import print_model
+
+    print_model(catalogue, model)
 
 
 @app.command("add")
@@ -92,10 +69,9 @@ def add_model(
     from diptych.settings import user_catalogue
 
     model = add(target, name=name, provider=provider)
-    console = _console()
-    console.print(f"Added {model.name} to {user_catalogue()}", markup=False, highlight=False, soft_wrap=True)
+    typer.echo(f"Added {model.name} to {user_catalogue()}")
     if model.settings is None:
-        console.print("Its settings are unknown here: requests go to it as they are.", style="dim")
+        typer.echo("Its settings are unknown here: requests go to it as they are.")
 
 
 @app.command("remove")
@@ -104,299 +80,7 @@ def remove_model(name: Annotated[str, typer.Argument(help="A model that you adde
     from diptych.catalogue import remove
 
     path = remove(name)
-    _console().print(f"Removed {name} from {path}", markup=False, highlight=False, soft_wrap=True)
-
-
-# The list
-
-
-def _list_table(catalogue: Catalogue) -> Table:
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False, header_style="bold")
-    table.add_column("model", no_wrap=True)
-    table.add_column("runs", no_wrap=True)
-    table.add_column("$ at 1 MP", no_wrap=True)
-    table.add_column("AA", justify="right", no_wrap=True)
-    table.add_column("LM", justify="right", no_wrap=True)
-    table.add_column("until", no_wrap=True)
-    titles = {maker.name: maker.title for maker in catalogue.makers}
-    group: str | None = None
-    for model in sorted(catalogue.models, key=lambda m: list(titles).index(m.maker) if m.maker else len(titles)):
-        title = titles[model.maker] if model.maker else LOCAL_MAKER
-        if title != group:
-            if group is not None:
-                table.add_row()
-            table.add_row(Text(title, style="bold cyan"))
-            group = title
-        marked = {conflict.what.split(", ")[0]: conflict for conflict in _shown_conflicts(model)}
-        runs = "both" if model.runs_here and model.hosted else "here" if model.runs_here else "hosted"
-        table.add_row(
-            Text(f"  {model.name}"),
-            Text(runs, style="green" if model.runs_here else ""),
-            _cell(_price_range(model), "price" in marked),
-            *(_cell(_rating_of(model, scale), False) for scale in ("artificial-analysis", "lm-arena")),
-            _cell(_until(model), "dates" in marked),
-        )
-    return table
-
-
-def _shown_conflicts(model: Model) -> list[Conflict]:
-    """The conflicts about what the list shows."""
-    return [c for c in model.conflicts() if c.what.startswith(("price, 1K", "dates, shutdown"))]
-
-
-def _price_range(model: Model) -> str | None:
-    """Lowest to highest dollars that any source names for one picture of about a megapixel."""
-    prices = [dollars for price in model.prices for what, dollars in price.points().items() if what.startswith("1K")]
-    if not prices:
-        return None
-    low, high = min(prices), max(prices)
-    return f"{low:g}" if low == high else f"{low:g}–{high:g}"
-
-
-def _rating_of(model: Model, scale: str) -> str | None:
-    """The rating that the scale itself publishes, which the files list first; what others quote is in `show`."""
-    found = [rating for rating in model.ratings if rating.scale == scale]
-    return f"{found[0].value:g}" if found else None
-
-
-def _until(model: Model) -> str | None:
-    return min((str(fact.value) for fact in model.dates.shutdown), default=None)
-
-
-def _cell(text: str | None, disagree: bool) -> Text:
-
-    if text is None:
-        return Text(UNKNOWN, style="dim")
-    return Text.assemble(text, (f" {DISAGREE}", "bold yellow")) if disagree else Text(text)
-
-
-def _legend() -> Table:
-
-    legend = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False, style="dim")
-    legend.add_column(no_wrap=True, style="bold")
-    legend.add_column()
-    for term, meaning in (
-        ("runs", "here: on this machine; hosted: asked over the network; both: either way"),
-        ("$ at 1 MP", "dollars for one hosted picture of about 1024x1024; a range where quality or source differ"),
-        ("AA, LM", "ratings of Artificial Analysis and of arena.ai: two scales, not to be compared"),
-        ("until", "the earliest announced shutdown"),
-        (f"{DISAGREE} and {UNKNOWN}", f"{DISAGREE} sources disagree, {UNKNOWN} unknown"),
-        ("more", "diptych models show NAME: every fact with its source and date"),
-    ):
-        legend.add_row(Text(term), Text(meaning))
-    return legend
-
-
-# One model
-
-
-def _print_model(console: Console, catalogue: Catalogue, model: Model) -> None:
-
-    maker = catalogue.maker_of(model)
-    head = Text(model.title, style="bold")
-    if model.title != model.name:
-        head.append(f"  {model.name}", style="cyan")
-    head.append(f"\n{maker.title if maker else LOCAL_MAKER}", style="dim")
-    console.print(head)
-
-    page = _Page(console, model.conflicts())
-    page.wide("runs", [(way, value, None) for way, value in _ways(model)])
-    page.group("settings", _setting_rows(model.settings))
-    page.group("price, $", [(_price_label(price), _price_text(price), price) for price in model.prices])
-    page.group("rating", [(_rating_label(rating), _rating_text(rating), rating) for rating in model.ratings])
-    page.group("dates", _fact_rows(model.dates))
-    page.group("caps", _fact_rows(model.caps))
-    page.group("latency, claimed", [("one picture", _latency_text(entry), entry) for entry in model.latency])
-    page.group("licence", [(fact.variant or "", _fact_text(fact), fact) for fact in model.licence])
-    page.wide("about", [(fact.variant or "", _fact_text(fact), fact) for fact in model.about])
-    if maker is not None:
-        page.wide(f"{maker.title}, by the page itself unless said", _fact_rows(maker))
-    page.group(
-        "sources disagree",
-        [
-            (conflict.what, _claim_text(claim), claim.record)
-            for conflict in model.conflicts()
-            for claim in conflict.claims
-        ],
-        notes=False,
-    )
-
-
-class _Page:
-    """Groups of rows (what, value, record) in columns that line up from group to group."""
-
-    def __init__(self, console: Console, conflicts: tuple[Conflict, ...]) -> None:
-        self._console = console
-        self._conflicts = conflicts
-        self._what = 14 if console.width < 100 else 20
-        rest = max(console.width - self._what - 19, 24)  # 19: the mark, the date, and what is between the columns
-        self._value = rest * 3 // 7
-        self._source = rest - self._value
-
-    def group(self, title: str, rows: list[Row], *, notes: bool = True) -> None:
-        """Each record brings its source, date and note; what repeats the row above is not said twice."""
-
-        table = self._begin(title, rows, (self._what, self._value, self._source, 10))
-        before: tuple[str, str] = ("", "")
-        for what, value, record in rows:
-            source, date = Text(), Text()
-            if record is not None and record.source is not None:
-                source = Text(_broken(record.source, self._source))
-                date = Text(record.date or "undated", style="" if record.date else "dim")
-            if notes and record is not None and record.note:
-                source.append(("\n" if source else "") + record.note, style="dim italic")
-            same = (what, value) == before
-            table.add_row(
-                self._mark(record),
-                Text("" if what == before[0] else what),
-                Text("the same", style="dim") if same else Text(value),
-                source,
-                date,
-            )
-            before = (what, value)
-        if rows:
-            self._console.print(table)
-
-    def wide(self, title: str, rows: list[Row]) -> None:
-        """Long values get the room of two columns; a source follows where it is not the address itself."""
-        width = self._value + 2 + self._source
-        table = self._begin(title, rows, (self._what, width, 10))
-        before = ""
-        for what, value, record in rows:
-            cell, date = Text(_broken(value, width)), Text()
-            if record is not None:
-                said = [record.note] if record.note else []
-                if record.source != value.removeprefix("https://"):
-                    said.append(f"source: {record.source}")
-                if said:
-                    cell.append("\n" + "; ".join(said), style="dim italic")
-                date = Text(record.date or "undated", style="" if record.date else "dim")
-            table.add_row(Text(), Text("" if what == before else what), cell, date)
-            before = what
-        if rows:
-            self._console.print(table)
-
-    def _begin(self, title: str, rows: list[Row], widths: tuple[int, ...]) -> Table:
-
-        if rows:
-            self._console.print(Text(f"\n   {title}", style="bold cyan"))
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-        for width in (1, *widths):
-            table.add_column(width=width, overflow="fold")
-        return table
-
-    def _mark(self, record: Any) -> Text:
-
-        disagree = record is not None and any(conflict.concerns(record) for conflict in self._conflicts)
-        return Text(DISAGREE if disagree else "", style="bold yellow")
-
-
-def _broken(text: str, width: int) -> str:
-    """Lines of at most `width` where that can be had by breaking after a slash or a space."""
-    lines = [""]
-    for piece in re.split(r"(?<=[/ ])", text):
-        if lines[-1] and len(lines[-1]) + len(piece.rstrip()) > width:
-            lines.append("")
-        lines[-1] += piece
-    return "\n".join(line.rstrip() for line in lines)
-
-
-def _fact_rows(record: Dates | Caps | Maker) -> list[Row]:
-    """A row per fact of every field that holds facts."""
-    rows: list[Row] = []
-    for kind in type(record).model_fields:
-        facts = getattr(record, kind)
-        if isinstance(facts, tuple):
-            rows += ((_label(kind, fact), _fact_text(fact), fact) for fact in facts)
-    return rows
-
-
-def _ways(model: Model) -> list[tuple[str, str]]:
-    rows: list[tuple[str, str]] = []
-    for way in model.ways():
-        if way.provider != "local":
-            rows.append((way.provider.replace("_", " "), way.id or ""))
-        elif model.weights is not None:
-            rows.append(("here", "weights shipped with diptych" if model.weights == "builtin" else model.weights))
-        else:
-            rows.append(("here", f"weights of {model.hub_id}" if model.hub_id else "weights unknown"))
-    return rows
-
-
-def _setting_rows(settings: Settings | None) -> list[Row]:
-    if settings is None:
-        return [("", "unknown: a request is sent as it is", None)]
-    rows = []
-    if settings.size is not None:
-        default = "x".join(str(side) for side in settings.size.default or ())
-        rule = settings.size.rule()
-        rows.append(("size", rule if default in ("", rule) else f"default {default}; {rule}"))
-    for name in ("steps", "guidance"):
-        setting = getattr(settings, name)
-        if setting is not None:
-            default = "" if setting.default is None else f"default {setting.default:g}; "
-            rows.append((name, default + setting.rule()))
-    rows += [(name, "yes") for name in ("negative", "seed") if getattr(settings, name)]
-    if settings.prompt.max_characters is not None:
-        rows.append(("prompt", f"at most {settings.prompt.max_characters:,} characters"))
-    if not rows:
-        rows = [("", "the prompt alone")]
-    return [(what, value, settings if at == 0 else None) for at, (what, value) in enumerate(rows)]
-
-
-def _price_label(price: Price) -> str:
-    return f"from {price.seller.replace('_', ' ')}" if price.seller else "a picture"
-
-
-def _price_text(price: Price) -> str:
-    if price.per_image is not None:
-        return f"{price.per_image:g} an image"
-    if price.per_size is not None:
-        return "\n".join(f"{dollars:g} at {size}" for size, dollars in price.per_size.items())
-    if price.per_quality is not None:
-        lines = [f"{dollars:g} {quality}" for quality, dollars in price.per_quality.items()]
-        return "\n".join([*lines, f"at {price.at}"] if price.at else lines)
-    if price.per_megapixel is not None:
-        return f"{price.per_megapixel:g} a megapixel" + (f" x steps / {price.at_steps}" if price.at_steps else "")
-    parts = [f"{price.first_megapixel:g} first megapixel"]
-    if price.further_megapixel is not None:
-        parts.append(f"+ {price.further_megapixel:g} each further")
-    if price.input_megapixel is not None:
-        parts.append(f"+ {price.input_megapixel:g} each of input")
-    return "\n".join(parts)
-
-
-def _rating_label(rating: Rating) -> str:
-    return {"artificial-analysis": "Artificial Analysis", "lm-arena": "LM Arena"}[rating.scale]
-
-
-def _rating_text(rating: Rating) -> str:
-    interval = f" ±{rating.interval:g}" if rating.interval is not None else ""
-    return f"{rating.value:g}{interval}" + (f" ({rating.variant})" if rating.variant else "")
-
-
-def _label(kind: str, fact: Fact) -> str:
-    return kind.replace("_", " ") + (f" ({fact.variant})" if fact.variant else "")
-
-
-def _fact_text(fact: Fact) -> str:
-    value = ", ".join(str(v) for v in fact.value) if isinstance(fact.value, tuple) else str(fact.value)
-    return f"{value} {fact.unit}" if fact.unit else value
-
-
-def _latency_text(latency: Latency) -> str:
-    if latency.at_least is not None and latency.at_most is not None:
-        return f"{latency.at_least:g} to {latency.at_most:g} s"
-    return f"under {latency.at_most:g} s" if latency.at_most is not None else f"over {latency.at_least:g} s"
-
-
-def _claim_text(claim: Claim) -> str:
-    from diptych.catalogue import Latency
-
-    if isinstance(claim.record, Latency):
-        return _latency_text(claim.record)
-    return f"{claim.value:g}" if isinstance(claim.value, float) else str(claim.value)
+    typer.echo(f"Removed {name} from {path}")
 
 
 def _as_dict(model: Model) -> dict[str, Any]:
@@ -405,8 +89,3 @@ def _as_dict(model: Model) -> dict[str, Any]:
 
 def _print_json(value: Any) -> None:
     typer.echo(json.dumps(value, ensure_ascii=False, indent=2))
-
-
-def _console() -> Console:
-
-    return Console()

@@ -14,7 +14,7 @@ def command(
     picture: Annotated[Path, typer.Argument(help="A PNG that diptych made.", show_default=False)],
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Print the recipe inside PICTURE: everything that makes it again."""
+    """Print the recipe inside PICTURE, which makes it again."""
     recipe = read_recipe(picture)
     if as_json:
         import json

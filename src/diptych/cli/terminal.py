@@ -31,7 +31,9 @@ class Progress:
     """A bar for each picture with steps and time left; with `preview`, the picture as it forms above the bar."""
 
     def __init__(self, *, preview: bool = False) -> None:
-        self._preview = preview and _true_colour()
+        self.previewed = preview and _true_colour()
+        if preview and not self.previewed:
+            console.print("No preview here: it needs a terminal with 24-bit colour.", style="dim")
         self._bar = Bar(
             TextColumn("{task.description}", markup=False),
             BarColumn(),
@@ -45,7 +47,8 @@ class Progress:
         self._task: TaskID | None = None
 
     def __enter__(self) -> Progress:
-        self._live.start()
+        if console.is_terminal:
+            self._live.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -60,11 +63,8 @@ class Progress:
     def step(self, index: int, total: int, preview: Callable[[], Image.Image]) -> None:
         if self._task is not None:
             self._bar.update(self._task, completed=index, total=total)
-        if self._preview:
+        if self.previewed:
             self._picture = half_blocks(preview(), PREVIEW_COLUMNS)
-
-    def finish(self) -> None:
-        self._task = None
 
 
 def show_picture(image: Image.Image) -> None:

@@ -20,12 +20,15 @@ def command(
         Path, typer.Option(metavar="DIR", help="Checkpoints and sample sheets; goes on from there.")
     ] = Path("training-work"),
 ) -> None:
-    """Train the built-in flow model, a few hours on two cores. Stop it at will: the same command goes on."""
+    """Make the built-in model again; hours on two cores.
+
+    Fetches the training data, writes checkpoints and sample sheets. Stop it at will: the same command goes on.
+    """
     try:
         from diptych.training.plan import Plan
         from diptych.training.run import train
     except ImportError as error:
-        raise MissingExtra("Training", "local", error.name or "torch") from error
+        raise MissingExtra("Training", "train", error.name or "torch") from error
 
     start = time.monotonic()
     train(data, work, out, Plan(), lambda line: typer.echo(f"{time.monotonic() - start:7.0f} s  {line}"))

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from diptych.engines.flow.autoencoder import Autoencoder
 from diptych.training.checkpoint import Checkpoint
-from diptych.training.data import COLOURS, compose
+from diptych.training.data import COLOURS, compose, place
 from diptych.training.optim import Optimizers
 from diptych.training.plan import Plan
 
@@ -32,29 +32,69 @@ def train_autoencoder(renders: NDArray[np.uint8], plan: Plan, folder: Path, say:
     module = Autoencoder(plan.autoencoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizers = Optimizers([module], muon_lr=0.03, adam_lr=2e-3)
     checkpoint = Checkpoint(folder / "autoencoder.ckpt", module, optimizers, rng)
+
+    def batch(step: int) -> Tensor:
+        if step < plan.crop_steps:
+            return _batch(rng, renders, plan.crop_batch, plan.crop)
+        return _batch(rng, renders, plan.whole_batch, plan.size)
+
+    trained = _run(checkpoint, module, batch, plan, plan.crop_steps + plan.whole_steps, "autoencoder", say)
+    _sheet(trained, _batch(np.random.default_rng(1), renders, 12, plan.size), folder / "autoencoder.png")
+    return trained
+
+
+def polish_decoder(
+    autoencoder: Autoencoder, renders: NDArray[np.uint8], plan: Plan, folder: Path, say: Callable[[str], None]
+) -> Autoencoder:
+    """Train the decoder on, on the things that are drawn and nothing else. Latents stay what they are.
+
+    Independent of the flow network: the encoder is frozen, and with it everything that the flow network knows.
+    """
+    torch.manual_seed(plan.seed)
+    rng = np.random.default_rng(plan.seed)
+    module = Autoencoder(plan.autoencoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.load_state_dict(autoencoder.state_dict())
+    module.encoder.requires_grad_(False)
+    optimizers = Optimizers([module.decoder], muon_lr=0.01, adam_lr=1e-3)
+    checkpoint = Checkpoint(folder / "decoder.ckpt", module, optimizers, rng)
+
+    def batch(step: int) -> Tensor:
+        return _batch(rng, renders, plan.whole_batch, plan.size, placed=True)
+
+    polished = _run(checkpoint, module, batch, plan, plan.polish_steps, "decoder", say)
+    _sheet(polished, _batch(np.random.default_rng(1), renders, 12, plan.size, placed=True), folder / "decoder.png")
+    return polished
+
+
+def _run(
+    checkpoint: Checkpoint,
+    module: Autoencoder,
+    batch: Callable[[int], Tensor],
+    plan: Plan,
+    total: int,
+    stage: str,
+    say: Callable[[str], None],
+) -> Autoencoder:
+    """Train to step `total`, from the checkpoint where there is one; the averaged weights."""
     checkpoint.load()
-    total = plan.crop_steps + plan.whole_steps
     errors: list[float] = []
     while checkpoint.step < total:
-        crops = checkpoint.step < plan.crop_steps
-        size, batch = (plan.crop, plan.crop_batch) if crops else (plan.size, plan.whole_batch)
-        pixels = _batch(rng, renders, batch, size)
+        pixels = batch(checkpoint.step)
         mean, _ = module.moments(pixels)
-        noise = NOISE * torch.rand(batch, 1, 1, 1) * torch.randn_like(mean)
+        noise = NOISE * torch.rand(len(pixels), 1, 1, 1) * torch.randn_like(mean)
         decoded = module.decoder(mean + noise)
         error = (decoded - pixels).abs().mean()
         edges = sum((a - b).abs().mean() for a, b in zip(_slopes(decoded), _slopes(pixels), strict=True))
         (error + EDGES * edges + SMALLNESS * mean.square().mean()).backward()
-        optimizers.step((checkpoint.step + 1) / total)
+        checkpoint.optimizers.step((checkpoint.step + 1) / total)
         checkpoint.advance(0.998)
         errors.append(error.item())
         if checkpoint.step % plan.save_every == 0 or checkpoint.step == total:
             checkpoint.save()
-            say(f"autoencoder {checkpoint.step}/{total}, mean error {np.mean(errors):.4f} of a range of 2")
+            say(f"{stage} {checkpoint.step}/{total}, mean error {np.mean(errors):.4f} of a range of 2")
             errors.clear()
     trained = Autoencoder(plan.autoencoder)
     trained.load_state_dict(checkpoint.average)
-    _sheet(trained, _batch(np.random.default_rng(1), renders, 12, plan.size), folder / "autoencoder.png")
     return trained.eval()
 
 
@@ -67,13 +107,19 @@ def set_statistics(module: Autoencoder, means: Tensor) -> None:
     module.bn.running_var.copy_(means.var(dim=(0, 2, 3)))
 
 
-def _batch(rng: np.random.Generator, renders: NDArray[np.uint8], count: int, size: int) -> Tensor:
-    """Random renders, mirrored or not, random crops, mostly on the colours of the captions: (count, 3, size, size)."""
+def _batch(
+    rng: np.random.Generator, renders: NDArray[np.uint8], count: int, size: int, *, placed: bool = False
+) -> Tensor:
+    """Random renders, mirrored or not, random crops, mostly on the colours of the captions: (count, 3, size, size).
+
+    placed: as the flow network sees them, smaller and off centre.
+    """
     palette = np.array(list(COLOURS.values()), np.float32) / 255
     out = np.empty((count, size, size, 3), np.float32)
     for i in range(count):
+        render = renders[rng.integers(len(renders))]
         y, x = rng.integers(0, renders.shape[1] - size + 1, 2)
-        crop = renders[rng.integers(len(renders)), y : y + size, x : x + size]
+        crop = place(rng, render) if placed else render[y : y + size, x : x + size]
         named = palette[rng.integers(len(palette))] + rng.normal(0, 0.02, 3)
         colour = named if rng.random() < 0.7 else rng.random(3)
         out[i] = compose(crop[:, ::-1] if rng.random() < 0.5 else crop, colour.clip(0, 1).astype(np.float32))

@@ -6,8 +6,8 @@ latents and noise at a random time t (logit-normal) as x = (1 - t) picture + t n
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +29,8 @@ from diptych.training.data import COLOURS, Thing, caption, compose, place
 from diptych.training.optim import Optimizers
 from diptych.training.plan import Plan
 
+TOWARDS_NOISE = 0.5
+"""Mean of the logit of t: above zero, more steps are spent where the prompt decides what the picture shows."""
 SHEET = (
     "a red apple on a blue background",
     "a penguin on a yellow background",
@@ -57,23 +59,20 @@ class Model(nn.Module):
         self.text.table.requires_grad_(False)  # only words seen in training would move: synonyms would drift apart
 
 
-@dataclass(frozen=True)
-class Latents:
-    """Normalised packed latents of every placement: (things, colours, variants, C, h, w), half precision."""
-
-    values: NDArray[np.float16]
-
-
 @torch.inference_mode()
 def cache_latents(
     autoencoder: Autoencoder, renders: NDArray[np.uint8], plan: Plan, folder: Path, say: Callable[[str], None]
-) -> Latents:
-    """Encode every placement once; sets the autoencoder's statistics. Reads them back when already there."""
+) -> NDArray[np.float16]:
+    """Normalised packed latents of every placement, (things, colours, variants, C, h, w), in half precision.
+
+    Computed once and read back later; sets the autoencoder's statistics either way.
+    """
     path = folder / "latents.npz"
     if path.exists():
         stored = np.load(path)
         set_statistics(autoencoder, torch.from_numpy(stored["sample"]))
-        return Latents(stored["values"])
+        values: NDArray[np.float16] = stored["values"]
+        return values
     rng = np.random.default_rng(plan.seed)
     palette = np.array(list(COLOURS.values()), np.float32) / 255
     encoded: list[NDArray[np.float16]] = []
@@ -95,13 +94,15 @@ def cache_latents(
     mean, deviation = sample.mean((0, 2, 3)), np.sqrt(sample.var((0, 2, 3)) + autoencoder.bn.eps)
     values = ((raw - mean[:, None, None]) / deviation[:, None, None]).astype(np.float16)
     values = values.reshape(len(renders), len(palette), plan.variants, *values.shape[1:])
-    np.savez(path, values=values, sample=sample)
-    return Latents(values)
+    temporary = path.with_suffix(".part.npz")
+    np.savez(temporary, values=values, sample=sample)
+    os.replace(temporary, path)
+    return values
 
 
 def train_flow(
     autoencoder: Autoencoder,
-    latents: Latents,
+    latents: NDArray[np.float16],
     things: Sequence[Thing],
     table: Tensor,
     tokenizer: Tokenizer,
@@ -118,7 +119,7 @@ def train_flow(
     optimizers = Optimizers([model], muon_lr=0.02, adam_lr=1.5e-3, skip=outside)
     checkpoint = Checkpoint(folder / "flow.ckpt", model, optimizers, rng)
     checkpoint.load()
-    side = latents.values.shape[-1]
+    side = latents.shape[-1]
     colours = list(COLOURS)
     tables = {
         length: rotary_tables(positions(length, side, side), plan.flow.axes, plan.flow.theta)
@@ -126,14 +127,14 @@ def train_flow(
     }
     losses: list[float] = []
     while checkpoint.step < plan.flow_steps:
-        thing, colour, variant = (rng.integers(n, size=plan.flow_batch) for n in latents.values.shape[:3])
+        thing, colour, variant = (rng.integers(n, size=plan.flow_batch) for n in latents.shape[:3])
         long = rng.random() < 0.1
         captions = [caption(rng, things[i], colours[c], long=long) for i, c in zip(thing, colour, strict=True)]
         captions = ["" if rng.random() < plan.caption_dropout else c for c in captions]
         ids, mask = tokenize(tokenizer, plan.text, captions)
-        picture = torch.from_numpy(latents.values[thing, colour, variant].astype(np.float32)).flatten(2).mT
+        picture = torch.from_numpy(latents[thing, colour, variant].astype(np.float32)).flatten(2).mT
         noise = torch.randn_like(picture)
-        t = torch.sigmoid(torch.randn(plan.flow_batch))
+        t = torch.sigmoid(torch.randn(plan.flow_batch) + TOWARDS_NOISE)
         mixed = torch.lerp(picture, noise, t[:, None, None])
         text = model.transformer.project_text(model.text(ids, mask))
         velocity = model.transformer(mixed, text, tables[ids.shape[1]], model.transformer.modulation(t))
@@ -143,12 +144,12 @@ def train_flow(
         checkpoint.advance(0.998)
         losses.append(loss.item())
         if checkpoint.step % plan.save_every == 0 or checkpoint.step == plan.flow_steps:
-            checkpoint.save()
-            say(f"flow {checkpoint.step}/{plan.flow_steps}, loss {np.mean(losses):.4f}")
-            losses.clear()
             averaged = Model(plan, table)
             averaged.load_state_dict(checkpoint.average)
             _sheet(averaged, autoencoder, tokenizer, plan, side, folder / f"flow-{checkpoint.step:06}.png")
+            checkpoint.save()  # after the sheet: a new network draws from the random numbers that are kept
+            say(f"flow {checkpoint.step}/{plan.flow_steps}, loss {np.mean(losses):.4f}")
+            losses.clear()
     trained = Model(plan, table)
     trained.load_state_dict(checkpoint.average)
     return trained.eval()

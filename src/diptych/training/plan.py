@@ -29,8 +29,10 @@ class Plan:
     )
     crop_steps: int = 2800
     crop_batch: int = 8
-    whole_steps: int = 450
+    whole_steps: int = 200
     whole_batch: int = 4
+    polish_steps: int = 800
+    """Of the decoder alone, at the end, on whole pictures of the things that are drawn."""
     text: TableEncoderConfig = field(default_factory=TableEncoderConfig)
     flow: Flux2Config = field(
         default_factory=lambda: Flux2Config(
@@ -46,8 +48,8 @@ class Plan:
     )
     variants: int = 3
     """Placements of every thing on every colour."""
-    flow_steps: int = 2500
-    flow_batch: int = 128
+    flow_steps: int = 1800
+    flow_batch: int = 64
     caption_dropout: float = 0.1
     save_every: int = 200
     """Steps between checkpoints and sample sheets."""
@@ -64,6 +66,7 @@ SMOKE = Plan(
     crop_batch=2,
     whole_steps=4,
     whole_batch=2,
+    polish_steps=4,
     text=TableEncoderConfig(vocabulary=64, table_width=8, hidden=16, heads=2, layers=1),
     flow=Flux2Config(
         in_channels=16,

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer
 
 from diptych.engines.flow.weights import write_model
-from diptych.training.autoencoder import train_autoencoder
+from diptych.training.autoencoder import polish_decoder, train_autoencoder
 from diptych.training.data import fetch, load_renders, read_things
 from diptych.training.flow import cache_latents, train_flow
 from diptych.training.plan import Plan
@@ -47,6 +47,7 @@ def train(
     renders = load_renders(data, [thing.render for thing in things], plan.size)
     latents = cache_latents(autoencoder, renders, plan, work, say)
     model = train_flow(autoencoder, latents, things, table, tokenizer, plan, work, say)
+    autoencoder = polish_decoder(autoencoder, renders, plan, work, say)
     write_model(
         out,
         transformer=(plan.flow, model.transformer.state_dict()),

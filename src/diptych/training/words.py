@@ -20,7 +20,7 @@ def distil(teacher: Path, width: int, batch: int = 1024) -> Tensor:
     model: nn.Module = BertModel.from_pretrained(teacher, add_pooling_layer=False)
     model.eval()
     tokenizer = AutoTokenizer.from_pretrained(teacher)
-    pieces = torch.arange(model.config.vocab_size)
+    pieces = torch.arange(len(tokenizer))
     first, last = torch.tensor(tokenizer.cls_token_id), torch.tensor(tokenizer.sep_token_id)
     rows = []
     for chunk in pieces.split(batch):
@@ -31,4 +31,6 @@ def distil(teacher: Path, width: int, batch: int = 1024) -> Tensor:
     vectors -= vectors.mean(dim=0)
     _, components = torch.linalg.eigh(vectors.T @ vectors)  # ascending: the last are the widest
     table = vectors @ components[:, -width:].flip(-1)
+    # The widest components tell kinds of words apart, the narrow ones tell a penguin from an owl: bring them closer.
+    table /= table.std(dim=0).sqrt()
     return (table / table.std()).float()

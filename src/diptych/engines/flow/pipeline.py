@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from torch import Tensor
 
 from diptych.engines.flow.autoencoder import Autoencoder
 from diptych.engines.flow.flux2 import Flux2, positions, rotary_tables
-from diptych.engines.flow.sampling import Conditioning, Step, StepCallback, denoise
+from diptych.engines.flow.sampling import Conditioning, StepCallback, denoise
 from diptych.engines.flow.schedule import schedule
 from diptych.engines.flow.text import TableEncoder, tokenize
 from diptych.engines.flow.weights import AUTOENCODER, TEXT, TOKENIZER, TRANSFORMER, load_into, read_model
@@ -56,13 +55,13 @@ class Pipeline:
         return cls(transformer, autoencoder, text, tokenizer, model.mu, model.identity, device, dtype)
 
     def noise(self, seed: int, width: int, height: int) -> Tensor:
-        """What a picture starts from: (1, tokens, channels), drawn on the CPU so that every device starts alike."""
+        """What a picture starts from: (1, tokens, channels), float32, drawn on the CPU: every device starts alike."""
         scale = self.autoencoder.config.scale
         generator = torch.Generator().manual_seed(seed)
         drawn = torch.randn(
             1, self.autoencoder.config.packed_channels, height // scale, width // scale, generator=generator
         )
-        return drawn.flatten(2).mT.to(self.device, self.dtype)
+        return drawn.flatten(2).mT.to(self.device)
 
     @torch.inference_mode()
     def encode_text(self, prompts: list[str]) -> Tensor:
@@ -103,15 +102,6 @@ class Pipeline:
     def decode(self, latents: Tensor, width: int, height: int) -> Tensor:
         """Packed latents (1, tokens, channels) to (height, width, 3), uint8, on the CPU."""
         scale = self.autoencoder.config.scale
-        grid = latents.mT.unflatten(-1, (height // scale, width // scale))
+        grid = latents.to(self.dtype).mT.unflatten(-1, (height // scale, width // scale))
         pixels = self.autoencoder.decode(grid)[0].float().clamp(-1, 1)
         return ((pixels + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).cpu()
-
-
-def preview(pipeline: Pipeline, width: int, height: int, show: Callable[[int, int, Tensor], None]) -> StepCallback:
-    """A step callback that hands `show` (step, total, picture as expected now) after every step."""
-
-    def on_step(step: Step) -> None:
-        show(step.index, step.total, pipeline.decode(step.estimate, width, height))
-
-    return on_step

@@ -50,13 +50,16 @@ StepCallback = Callable[[Step], Tensor | None]
 
 
 def velocity(network: Flux2, latents: Tensor, rows: Tensor, conditioning: Conditioning) -> Tensor:
-    """What moves `latents` towards noise; guided. rows: (1 or B, 17, hidden), from `Flux2.modulation`."""
+    """What moves `latents` towards noise; guided. rows: (1 or B, 17, hidden), from `Flux2.modulation`.
+
+    The network computes in its own dtype; the result has that of `latents`.
+    """
     c = conditioning
-    rows = rows.expand(len(latents), -1, -1)
+    x, rows = latents.to(rows.dtype), rows.expand(len(latents), -1, -1)
     if c.negative is None:
-        return network(latents, c.text, c.rotary, rows)
-    both = network(latents.repeat(2, 1, 1), torch.cat([c.text, c.negative]), c.rotary, rows.repeat(2, 1, 1))
-    wanted, unwanted = both.chunk(2)
+        return network(x, c.text, c.rotary, rows).to(latents.dtype)
+    both = network(x.repeat(2, 1, 1), torch.cat([c.text, c.negative]), c.rotary, rows.repeat(2, 1, 1))
+    wanted, unwanted = both.to(latents.dtype).chunk(2)
     return torch.lerp(unwanted, wanted, c.guidance)
 
 
@@ -67,7 +70,10 @@ def denoise(
     conditioning: Conditioning,
     on_step: StepCallback | None = None,
 ) -> Tensor:
-    """Euler's method along `times`, from noise (1) to picture (0)."""
+    """Euler's method along `times`, from noise (1) to picture (0).
+
+    Latents in float32 stay so: in bfloat16 the small steps of a long schedule would be rounded away.
+    """
     t = torch.tensor(times[:-1], dtype=torch.float32, device=latents.device)
     embedded = None if conditioning.embedded is None else torch.full_like(t, conditioning.embedded)
     table = network.modulation(t, embedded)  # once for the whole schedule

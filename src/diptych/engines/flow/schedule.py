@@ -24,6 +24,5 @@ def flux2_mu(tokens: int, steps: int) -> float:
 
 def schedule(steps: int, mu: float) -> list[float]:
     """`steps` + 1 times from 1 to 0, evenly spaced and then shifted: t' = e^mu / (e^mu + 1/t - 1)."""
-    shift = math.exp(mu)
-    even = [1 - i / steps for i in range(steps + 1)]
-    return [shift / (shift + 1 / t - 1) if t > 0 else 0.0 for t in even]
+    even = [1 - i / steps for i in range(steps)]
+    return [1 / (1 + (1 / t - 1) * math.exp(-mu)) for t in even] + [0.0]

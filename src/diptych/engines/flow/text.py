@@ -1,8 +1,9 @@
 """The built-in model's text encoder: a table of word vectors and a few transformer layers.
 
 The table holds one vector per piece of BERT's uncased vocabulary: what a sentence encoder (all-MiniLM-L6-v2) says of
-that piece alone, reduced to its principal components. Synonyms therefore start out close. The layers above it are
-trained together with the flow network.
+that piece alone, reduced to its principal components. Synonyms therefore start out close. Every position, padding
+too, also starts from a summary of the whole prompt, so that no token of the picture has to find the one that matters
+among many. What stands above the table is trained together with the flow network.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from diptych.errors import InvalidRequest
+from diptych.errors import InvalidRequest, WeightsError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,6 +30,8 @@ class TableEncoderConfig:
     hidden: int = 192
     heads: int = 3
     layers: int = 2
+    summaries: int = 3
+    """Weighted means of the prompt's word vectors; each learns which words weigh."""
     pad_multiple: int = 16
     """Prompts are padded to a multiple of this many tokens; the flow network attends to the padding."""
     longest: int = 32
@@ -58,11 +61,16 @@ class TableEncoder(nn.Module):
         self.table = nn.Embedding(config.vocabulary, config.table_width)
         self.project = nn.Linear(config.table_width, config.hidden, bias=False)
         self.position = nn.Embedding(config.longest, config.hidden)
+        self.weigh = nn.Linear(config.table_width, config.summaries, bias=False)
+        self.summarise = nn.Linear(config.summaries * config.table_width, config.hidden, bias=False)
         self.layers = nn.ModuleList(Layer(config.hidden, config.heads) for _ in range(config.layers))
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """ids, mask: (B, L), mask true for words and false for padding. Returns (B, L, hidden)."""
-        x = self.project(self.table(ids)) + self.position.weight[: ids.shape[1]]
+        words = self.table(ids)
+        weights = self.weigh(words).masked_fill(~mask[..., None], float("-inf")).softmax(dim=1)  # (B, L, summaries)
+        summary = self.summarise((weights.mT @ words).flatten(1))
+        x = self.project(words) + self.position.weight[: ids.shape[1]] + summary[:, None]
         keys = mask[:, None, None, :]
         for layer in self.layers:
             x = layer(x, keys)
@@ -84,5 +92,7 @@ def tokenize(tokenizer: Tokenizer, config: TableEncoderConfig, prompts: Sequence
     multiple = config.pad_multiple
     length = max(-(-len(ids) // multiple) * multiple for ids in encoded)
     pad = tokenizer.token_to_id("[PAD]")
+    if pad is None:
+        raise WeightsError("The tokenizer has no piece [PAD], which shorter prompts are filled with.")
     padded = torch.tensor([ids + [pad] * (length - len(ids)) for ids in encoded])
     return padded, padded.ne(pad)
