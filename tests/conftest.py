@@ -95,12 +95,12 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny(tiny_model: Path) -> str:
     """The name under which the tiny model is in this test's catalogue; it is loaded anew, and runs in float32."""
     from diptych.engines.compute import _machine, best_device
-    from diptych.providers.local import _load
+    from diptych.providers.local import _loaded
 
     # As if measured before: what a busy machine measures now must not decide what a picture looks like.
     settings.probe_cache().parent.mkdir(parents=True, exist_ok=True)
     settings.probe_cache().write_text(json.dumps({_machine(best_device()): "float32"}), "utf-8")
-    _load.cache_clear()
+    _loaded.cache_clear()
     return catalogue.add(str(tiny_model), name="tiny").name
 
 

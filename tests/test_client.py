@@ -120,7 +120,7 @@ def test_the_recipe_in_a_file_gives_the_same_bytes(tmp_path: Path) -> None:
     recipe = diptych.read_recipe(made.save(tmp_path / "fox.png"))
     assert recipe == made.recipe
     request = Request.from_dict(recipe["request"])
-    local._load.cache_clear()  # as another process would, another day
+    local._loaded.cache_clear()  # as another process would, another day
     again = next(diptych.generate_many([request], model=recipe["model"]))
     assert again.data == made.data
 
@@ -175,7 +175,7 @@ def test_an_error_in_a_callback_ends_the_picture_and_harms_no_other() -> None:
 
 def test_two_threads_at_once() -> None:
     expected = {seed: generate(seed=seed).data for seed in (1, 2)}
-    local._load.cache_clear()  # both load, too
+    local._loaded.cache_clear()  # both load, too
     made: dict[int, list[bytes]] = {1: [], 2: []}
     start = threading.Barrier(2)
 

@@ -89,6 +89,7 @@ def generate_many(
 
     from diptych.providers import local
 
+    local.check(entry, resolved)
     return (local.generate(entry, request, on_step) for request in resolved)
 
 

@@ -40,12 +40,13 @@ def command(
     rows = []
     with Progress() as progress:
         pictures = generate_many([r for row in wanted for r in row], model=DEFAULT_MODEL, on_step=progress.step)
-        for row in wanted:
+        for number, row in enumerate(wanted, start=1):
             made = []
-            for i, path in enumerate(file_names(out, row[0].prompt, [r.seed or 0 for r in row])):
-                progress.start(f"{row[0].prompt} ({i + 1}/{SAMPLES})")
+            names = file_names(None, row[0].prompt, [r.seed or 0 for r in row])
+            for i, name in enumerate(names, start=1):
+                progress.start(f"{row[0].prompt} ({i}/{SAMPLES})")
                 picture = next(pictures)
-                picture.save(path, force=True)
+                picture.save(out / f"{number}-{name}", force=True)
                 made.append(picture)
             rows.append(made)
     write_file(sheet, contact_sheet(rows), force=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from importlib import metadata, resources
 from pathlib import Path
@@ -24,19 +24,28 @@ Progress = Callable[[int, int, "Callable[[], Image]"], None]
 """Called after every step with (step, steps, preview); calling `preview` decodes the picture as expected by now."""
 
 _computing = threading.Lock()
+_loading = threading.Lock()
 
 
-def generate(model: Model, request: Request, on_step: Progress | None = None) -> Picture:
-    """Make one picture. `request` is resolved: every setting that the model has is given, the seed too.
+def check(model: Model, requests: Sequence[Request]) -> None:
+    """Load `model` and raise for a request that it cannot do, before time is spent on any of them.
 
-    Raises NotAvailable for a model without weights here, WeightsError, and MissingExtra without the extra `local`.
+    Raises NotAvailable for a model without weights here, WeightsError, MissingExtra without the extra `local`, and
+    InvalidRequest for a prompt that is too long.
     """
     if model.engine != "flow" or model.weights is None:
         raise NotAvailable(
             f"{model.name} cannot run here yet: this version of diptych runs builtin-flow and models that "
-            "`diptych train` made. Its entry stays in the catalogue: `diptych models show " + model.name + "`."
+            f"`diptych train` made. Its entry stays in the catalogue: `diptych models show {model.name}`."
         )
     pipeline = _load(_folder(model.weights))
+    for request in requests:
+        pipeline.encode_text([request.prompt, request.negative or ""])
+
+
+def generate(model: Model, request: Request, on_step: Progress | None = None) -> Picture:
+    """Make one picture. `request` was checked and is resolved: what the model has is given, the seed too."""
+    pipeline = _load(_folder(model.weights or ""))
     from PIL import Image
 
     r = request
@@ -92,8 +101,13 @@ def _folder(weights: str) -> Path:
     return Path(weights)
 
 
-@lru_cache(maxsize=1)
 def _load(folder: Path) -> Pipeline:
+    with _loading:  # two threads that ask at once share one model
+        return _loaded(folder)
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path) -> Pipeline:
     """The last model used stays loaded."""
     try:
         from diptych.engines.compute import best_device, best_dtype

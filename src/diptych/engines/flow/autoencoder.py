@@ -26,6 +26,11 @@ class AutoencoderConfig:
     norm_groups: int = 32
     patch_size: int = 2
 
+    def __post_init__(self) -> None:
+        widths = [self.channels * m for m in self.multipliers]
+        if any(width % self.norm_groups for width in widths):
+            raise ValueError(f"norm_groups, {self.norm_groups}, must divide every width: {widths}")
+
     @property
     def scale(self) -> int:
         """Pixels along one side of one packed latent position."""

@@ -36,6 +36,12 @@ class TableEncoderConfig:
     """Prompts are padded to a multiple of this many tokens; the flow network attends to the padding."""
     longest: int = 32
 
+    def __post_init__(self) -> None:
+        if self.hidden % self.heads:
+            raise ValueError(f"heads, {self.heads}, must divide hidden, {self.hidden}")
+        if self.longest % self.pad_multiple:
+            raise ValueError(f"longest, {self.longest}, must be a multiple of pad_multiple, {self.pad_multiple}")
+
 
 class Layer(nn.Module):
     def __init__(self, hidden: int, heads: int) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,23 +50,36 @@ def read_model(folder: Path) -> ModelFile:
         content = json.loads(raw)
         if content["format"] != FORMAT:
             raise WeightsError(f"{path} has format {content['format']}; this version of diptych reads {FORMAT}.")
-        files: dict[str, str] = content["files"]
+        files = {str(name): _digest(name, digest) for name, digest in content["files"].items()}
         model = ModelFile(
             transformer=_config(Flux2Config, content["transformer"]),
             autoencoder=_config(AutoencoderConfig, content["autoencoder"]),
             text=_config(TableEncoderConfig, content["text"]),
-            mu=float(content["schedule"]["mu"]),
+            mu=_finite(content["schedule"]["mu"]),
             identity=hashlib.sha256(raw).hexdigest(),
         )
     except OSError as error:
         raise WeightsError(f"The model's description {path} cannot be read: {error.strerror}.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise WeightsError(f"{path} does not describe a model: {type(error).__name__}: {error}.") from None
     for name in (TRANSFORMER, AUTOENCODER, TEXT, TOKENIZER):
         if name not in files:
             raise WeightsError(f"{path} lists no {name}; it lists {', '.join(sorted(files)) or 'nothing'}.")
         _check(folder / name, files[name])
     return model
+
+
+def _digest(name: str, digest: Any) -> str:
+    if not isinstance(digest, str):
+        raise TypeError(f"the SHA-256 of {name} is {digest!r}")
+    return digest
+
+
+def _finite(value: Any) -> float:
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"mu is {value!r}")
+    return number
 
 
 def _check(path: Path, expected: str) -> None:
@@ -82,7 +96,23 @@ def _check(path: Path, expected: str) -> None:
 
 
 def _config(kind: type[Any], values: Mapping[str, Any]) -> Any:
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+    """A network's shape from JSON. Every number must be one, and above zero; the shape itself checks the rest."""
+    defaults = {field.name: field.default for field in dataclasses.fields(kind)}
+    for name, value in values.items():
+        default = defaults.get(name)
+        items = value if isinstance(default, tuple) and isinstance(value, list) else [value]
+        wanted = type(default[0] if isinstance(default, tuple) else default)
+        if name in defaults and not (items and all(_fits(item, wanted) for item in items)):
+            raise ValueError(f"{name} is {value!r}")
+    return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+
+
+def _fits(value: Any, wanted: type) -> bool:
+    if wanted is bool or isinstance(value, bool):
+        return wanted is bool and isinstance(value, bool)
+    if wanted is int:
+        return isinstance(value, int) and 0 < value < 2**31
+    return isinstance(value, int | float) and 0 < value < math.inf
 
 
 def load_into(module: nn.Module, path: Path, device: torch.device, dtype: torch.dtype) -> None:
