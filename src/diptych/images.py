@@ -203,6 +203,17 @@ def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any]:
     return dict(recipe)
 
 
+def made_here(path: Path) -> bool:
+    """Whether `path` is a PNG that diptych wrote: a picture with its recipe, or a contact sheet."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return RECIPE_KEY in image.info or image.info.get("Software") == "diptych"
+    except (Image.DecompressionBombError, OSError, SyntaxError, ValueError):
+        return False
+
+
 def check_writable(path: Path, *, force: bool = False) -> None:
     """Raise OutputError now for what `write_file` would refuse later, before time or money is spent on the content."""
     try:

@@ -28,7 +28,7 @@ def test_twelve_pictures_and_a_sheet(run_cli: Run, folder: Path) -> None:
     assert (code, out) == (0, "diptych-demo/sheet.png\n")
     assert "Traceback" not in err
     names = {path.name for path in (folder / "diptych-demo").iterdir()}
-    slugs = [prompt.replace(" ", "-") for prompt in demo.PROMPTS]
+    slugs = [f"{i}-{prompt.replace(' ', '-')}" for i, prompt in enumerate(demo.PROMPTS, start=1)]
     assert names == {f"{slug}-{seed}.png" for slug in slugs for seed in (1, 2, 3, 4)} | {"sheet.png"}
     with Image.open("diptych-demo/sheet.png") as sheet:
         assert sheet.width > 4 * 256
@@ -50,8 +50,23 @@ def test_other_prompts_another_seed_another_folder(run_cli: Run, folder: Path) -
     code, out, _ = run_cli("demo", "a red fox", "a rocket", "--seed", 9, "-o", "mine")
     assert (code, out) == (0, "mine/sheet.png\n")
     assert len(os.listdir("mine")) == 9
-    assert diptych.read_recipe("mine/a-rocket-12.png")["request"]["seed"] == 12
+    assert diptych.read_recipe("mine/2-a-rocket-12.png")["request"]["seed"] == 12
     assert os.listdir(folder) == ["mine"]
+
+
+def test_prompts_that_read_alike_keep_their_own_files(run_cli: Run, folder: Path) -> None:
+    assert run_cli("demo", "a fox!", "a fox?")[0] == 0
+    assert len(os.listdir("diptych-demo")) == 9
+
+
+@pytest.mark.parametrize("name", ["sheet.png", "1-a-fox-2.png"])
+def test_somebody_elses_file_is_not_replaced(name: str, run_cli: Run, folder: Path) -> None:
+    (folder / name).write_bytes(b"kept")
+    code, out, err = run_cli("demo", "a fox", "-o", ".")
+    assert (code, out) == (1, "")
+    assert f"{name} exists and was not made by diptych" in err
+    assert os.listdir(folder) == [name]
+    assert (folder / name).read_bytes() == b"kept"
 
 
 @pytest.mark.parametrize(

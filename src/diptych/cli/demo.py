@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from diptych.client import DEFAULT_MODEL, generate_many, samples
-from diptych.images import Request, check_writable, write_file
+from diptych.errors import OutputError
+from diptych.images import Request, check_writable, made_here, write_file
 
 PROMPTS = ("a red apple on a blue background", "a penguin on a yellow background", "a rocket on a black background")
 SAMPLES = 4
@@ -35,18 +36,24 @@ def command(
     from diptych.cli.terminal import Progress, show_picture
 
     wanted = [samples(Request(prompt=prompt, seed=seed), SAMPLES) for prompt in prompts or PROMPTS]
+    paths = [
+        [out / f"{number}-{name}" for name in file_names(None, row[0].prompt, [r.seed or 0 for r in row])]
+        for number, row in enumerate(wanted, start=1)
+    ]
     sheet = out / "sheet.png"
-    check_writable(sheet, force=True)
+    for path in (sheet, *(path for row in paths for path in row)):
+        check_writable(path, force=True)
+        if path.exists() and not made_here(path):
+            raise OutputError(f"{path} exists and was not made by diptych. Name another folder with --out.")
     rows = []
     with Progress() as progress:
         pictures = generate_many([r for row in wanted for r in row], model=DEFAULT_MODEL, on_step=progress.step)
-        for number, row in enumerate(wanted, start=1):
+        for row in paths:
             made = []
-            names = file_names(None, row[0].prompt, [r.seed or 0 for r in row])
-            for i, name in enumerate(names, start=1):
-                progress.start(f"{row[0].prompt} ({i}/{SAMPLES})")
+            for i, path in enumerate(row, start=1):
+                progress.start(f"{wanted[len(rows)][0].prompt} ({i}/{SAMPLES})")
                 picture = next(pictures)
-                picture.save(out / f"{number}-{name}", force=True)
+                picture.save(path, force=True)
                 made.append(picture)
             rows.append(made)
     write_file(sheet, contact_sheet(rows), force=True)

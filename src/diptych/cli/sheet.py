@@ -6,6 +6,7 @@ import io
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
+from PIL.PngImagePlugin import PngInfo
 
 from diptych.images import Picture
 
@@ -42,7 +43,9 @@ def contact_sheet(rows: Sequence[Sequence[Picture]]) -> bytes:
             draw.text((x, y + 36 + SIDE + 28), _fitted(draw, settings, small, SIDE), FAINT, small)
         y += row_height + GAP
     out = io.BytesIO()
-    sheet.save(out, "PNG", optimize=True)
+    info = PngInfo()
+    info.add_text("Software", "diptych")
+    sheet.save(out, "PNG", optimize=True, pnginfo=info)
     return out.getvalue()
 
 
