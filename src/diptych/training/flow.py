@@ -133,7 +133,7 @@ def train_flow(
         captions = ["" if rng.random() < plan.caption_dropout else c for c in captions]
         ids, mask = tokenize(tokenizer, plan.text, captions)
         picture = torch.from_numpy(latents[thing, colour, variant].astype(np.float32)).flatten(2).mT
-        noise = torch.randn_like(picture)
+        noise = torch.randn(picture.shape)  # randn_like would follow the strides, which say nothing
         t = torch.sigmoid(torch.randn(plan.flow_batch) + TOWARDS_NOISE)
         mixed = torch.lerp(picture, noise, t[:, None, None])
         text = model.transformer.project_text(model.text(ids, mask))
