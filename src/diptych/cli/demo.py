@@ -12,7 +12,7 @@ from diptych.client import DEFAULT_MODEL, generate_many, samples
 from diptych.errors import OutputError
 from diptych.images import Request, check_writable, made_here, write_file
 
-PROMPTS = ("a red apple on a blue background", "a penguin on a yellow background", "a rocket on a black background")
+PROMPTS = ("a red apple on a blue background", "a penguin on a yellow background", "a car on a green background")
 SAMPLES = 4
 SEED = 1
 

@@ -11,7 +11,10 @@ from diptych.engines.flow.text import TableEncoderConfig
 
 @dataclass(frozen=True)
 class Plan:
-    """What is trained and for how long; the defaults made the shipped `builtin-flow`."""
+    """What is trained and for how long.
+
+    The defaults are where the shipped `builtin-flow` ended up; docs/builtin-model.md tells how it got there.
+    """
 
     size: int = 128
     """Pixels along a side of the finished pictures."""
@@ -48,7 +51,7 @@ class Plan:
     )
     variants: int = 3
     """Placements of every thing on every colour."""
-    flow_steps: int = 1800
+    flow_steps: int = 2300
     flow_batch: int = 64
     caption_dropout: float = 0.1
     save_every: int = 200
