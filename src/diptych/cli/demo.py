@@ -10,7 +10,7 @@ import typer
 
 from diptych.client import DEFAULT_MODEL, generate_many, samples
 from diptych.errors import OutputError
-from diptych.images import Request, check_writable, made_here, write_file
+from diptych.images import Picture, Request, check_writable, made_here, write_file
 
 PROMPTS = ("a red apple on a blue background", "a penguin on a yellow background", "a car on a green background")
 SAMPLES = 4
@@ -45,7 +45,7 @@ def command(
         check_writable(path, force=True)
         if path.exists() and not made_here(path):
             raise OutputError(f"{path} exists and was not made by diptych. Name another folder with --out.")
-    rows = []
+    rows: list[list[Picture]] = []
     with Progress() as progress:
         pictures = generate_many([r for row in wanted for r in row], model=DEFAULT_MODEL, on_step=progress.step)
         for row in paths:

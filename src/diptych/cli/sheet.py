@@ -38,8 +38,9 @@ def contact_sheet(rows: Sequence[Sequence[Picture]]) -> bytes:
                 image = image.resize(size, Image.Resampling.LANCZOS)
             sheet.paste(image, (x + (SIDE - image.width) // 2, y + 36 + (SIDE - image.height) // 2))
             r = picture.request
-            draw.text((x, y + 36 + SIDE + 8), f"seed {r.seed}  ·  {picture.seconds:.2f} s", INK, small)
-            settings = f"{picture.model}  ·  {r.steps} steps  ·  guidance {r.guidance:g}  ·  {r.width}x{r.height}"
+            made = f"seed {r.seed}  ·  {picture.seconds:.2f} s  ·  {r.width}x{r.height}"
+            draw.text((x, y + 36 + SIDE + 8), made, INK, small)
+            settings = f"{picture.model}  ·  {r.steps} steps  ·  guidance {r.guidance:g}"
             draw.text((x, y + 36 + SIDE + 28), _fitted(draw, settings, small, SIDE), FAINT, small)
         y += row_height + GAP
     out = io.BytesIO()
