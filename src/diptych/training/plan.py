@@ -34,7 +34,7 @@ class Plan:
     crop_batch: int = 8
     whole_steps: int = 200
     whole_batch: int = 4
-    polish_steps: int = 800
+    polish_steps: int = 400
     """Of the decoder alone, at the end, on whole pictures of the things that are drawn."""
     text: TableEncoderConfig = field(default_factory=TableEncoderConfig)
     flow: Flux2Config = field(
