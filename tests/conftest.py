@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,32 +38,15 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a model that makes a picture of noise in milliseconds. Read only: break a copy of it."""
     import torch
 
-    from diptych.engines.flow.autoencoder import Autoencoder, AutoencoderConfig
-    from diptych.engines.flow.flux2 import Flux2, Flux2Config
-    from diptych.engines.flow.text import TableEncoder, TableEncoderConfig
+    from diptych.engines.flow.autoencoder import Autoencoder
+    from diptych.engines.flow.flux2 import Flux2
+    from diptych.engines.flow.text import TableEncoder
     from diptych.engines.flow.weights import write_model
+    from diptych.training.plan import SMOKE
 
     tokenizer = _tokenizer()
-    flow = Flux2Config(
-        in_channels=16,
-        text_width=16,
-        hidden=32,
-        heads=2,
-        double_blocks=1,
-        single_blocks=1,
-        axes=(4, 4, 4, 4),
-        guidance_embedding=False,
-    )
-    pixels = AutoencoderConfig(channels=8, multipliers=(1, 1, 1), blocks_per_level=1, latent_channels=4, norm_groups=1)
-    words = TableEncoderConfig(
-        vocabulary=tokenizer.get_vocab_size(),
-        table_width=8,
-        hidden=16,
-        heads=2,
-        layers=1,
-        pad_multiple=16,
-        longest=32,
-    )
+    flow, pixels = SMOKE.flow, SMOKE.autoencoder
+    words = dataclasses.replace(SMOKE.text, vocabulary=tokenizer.get_vocab_size())
     generator = torch.Generator().manual_seed(0)
 
     def random_state(module: nn.Module) -> dict[str, Tensor]:

@@ -48,10 +48,10 @@ def command(
     rows: list[list[Picture]] = []
     with Progress() as progress:
         pictures = generate_many([r for row in wanted for r in row], model=DEFAULT_MODEL, on_step=progress.step)
-        for row in paths:
+        for requests, names in zip(wanted, paths, strict=True):
             made = []
-            for i, path in enumerate(row, start=1):
-                progress.start(f"{wanted[len(rows)][0].prompt} ({i}/{SAMPLES})")
+            for i, path in enumerate(names, start=1):
+                progress.start(f"{requests[0].prompt} ({i}/{SAMPLES})")
                 picture = next(pictures)
                 picture.save(path, force=True)
                 made.append(picture)

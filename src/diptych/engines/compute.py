@@ -6,6 +6,7 @@ without (docs/log.md has numbers), so the processor is asked, not guessed. The a
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -44,13 +45,11 @@ def best_dtype(device: torch.device, cache: Path) -> torch.dtype:
     if isinstance(answer, str) and answer in DTYPES:
         return DTYPES[answer]
     chosen = _fastest(device)
-    try:
+    with contextlib.suppress(OSError):  # a home that cannot be written costs milliseconds at a start, nothing else
         cache.parent.mkdir(parents=True, exist_ok=True)
         temporary = cache.with_suffix(f".{os.getpid()}.part")
         temporary.write_text(json.dumps({**known, key: chosen}, indent=2), "utf-8")
         os.replace(temporary, cache)
-    except OSError:
-        return DTYPES[chosen]  # a home that cannot be written costs a few milliseconds at every start, nothing else
     return DTYPES[chosen]
 
 

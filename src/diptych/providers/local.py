@@ -40,7 +40,7 @@ def check(model: Model, requests: Sequence[Request]) -> None:
         )
     pipeline = _load(_folder(model.weights))
     for request in requests:
-        pipeline.encode_text([request.prompt, request.negative or ""])
+        pipeline.tokenize([request.prompt, request.negative or ""])
 
 
 def generate(model: Model, request: Request, on_step: Progress | None = None) -> Picture:

@@ -63,10 +63,14 @@ class Pipeline:
         )
         return drawn.flatten(2).mT.to(self.device)
 
+    def tokenize(self, prompts: list[str]) -> tuple[Tensor, Tensor]:
+        """Token ids and mask, (B, L) each, on the CPU. Raises InvalidRequest for a prompt that is too long."""
+        return tokenize(self.tokenizer, self.text.config, prompts)
+
     @torch.inference_mode()
     def encode_text(self, prompts: list[str]) -> Tensor:
-        """Projected text, (B, L, hidden); padded to a common length. Raises InvalidRequest for one too long."""
-        ids, mask = tokenize(self.tokenizer, self.text.config, prompts)
+        """Projected text, (B, L, hidden); padded to a common length. Raises as `tokenize` does."""
+        ids, mask = self.tokenize(prompts)
         return self.transformer.project_text(self.text(ids.to(self.device), mask.to(self.device)))
 
     @torch.inference_mode()
