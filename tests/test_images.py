@@ -22,6 +22,7 @@ from diptych.images import (
     LONGEST_PROMPT,
     Picture,
     Request,
+    Timing,
     check_writable,
     encode_png,
     parse_size,
@@ -130,7 +131,10 @@ def test_a_request_survives_its_dictionary_and_json(request: Request) -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ({"prompt": "a", "stepz": 3, "hue": 1}, "unknown settings hue, stepz; what is possible: guidance, height, neg"),
+        (
+            {"prompt": "a", "stepz": 3, "hue": 1},
+            "unknown settings hue, stepz; what is possible: aspect_ratio, guidance, height",
+        ),
         ({"steps": 3}, "A request with no prompt; what is possible"),
     ],
 )
@@ -261,7 +265,9 @@ def test_no_file_to_read(name: str, said: str, tmp_path: Path) -> None:
 
 def test_a_picture_shows_and_saves_itself(tmp_path: Path) -> None:
     request = Request.from_dict(REQUEST)
-    picture = Picture(request=request, model="tiny", data=png(), width=64, height=32, seconds=0.5, recipe=RECIPE)
+    picture = Picture(
+        request=request, model="tiny", data=png(), width=64, height=32, timing=Timing(total=0.5), recipe=RECIPE
+    )
     assert picture.image.size == (64, 32)
     assert picture._repr_png_() == picture.data
     assert picture.save(tmp_path / "fox.png") == tmp_path / "fox.png"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from diptych.catalogue import load
+from diptych.catalogue.model import Model
 from diptych.catalogue.reading import load_packaged
-from diptych.catalogue.records import Fact, Model, Sourced
+from diptych.catalogue.records import Fact, Sourced
 
 NAMES = load_packaged().names  # known before a test has its own home folder
 PRICES_AT_ONE_MEGAPIXEL = {
@@ -33,7 +34,7 @@ PRICES_AT_ONE_MEGAPIXEL = {
     "imagen-4.0-standard": {0.04},
     "imagen-4.0-ultra": {0.06},
     "gpt-image-1": {0.011, 0.042, 0.167},
-    "gpt-image-1-mini": {0.005, 0.011},
+    "gpt-image-1-mini": {0.005, 0.011, 0.036},
     "gpt-image-1.5": {0.009, 0.034, 0.133},
     "gpt-image-2": {0.006, 0.053, 0.211},
 }
@@ -76,6 +77,7 @@ SHUTDOWN = {
     "gpt-image-1-mini": {"2026-12-01"},
     "gpt-image-1.5": {"2026-12-01"},
 }
+FAKE = {"fake-a", "fake-b"}
 REACHED_HERE = {
     "builtin-flow",
     "flux-1-schnell",
@@ -94,7 +96,7 @@ def find(name: str) -> Model:
 
 
 def test_every_model_is_there_once() -> None:
-    expected = set(PRICES_AT_ONE_MEGAPIXEL) | REACHED_HERE
+    expected = set(PRICES_AT_ONE_MEGAPIXEL) | REACHED_HERE | FAKE
     assert set(load().names) == expected
     assert len(load().names) == len(expected)
 
@@ -119,7 +121,44 @@ def test_prices_by_megapixel_and_by_size() -> None:
     assert find("flux-3-image-klein").prices[0].per_size == {"1K": 0.009, "2K": 0.014, "4K": 0.036}
     (dev,) = find("flux-2-dev").prices
     assert (dev.per_megapixel, dev.at_steps, dev.seller) == (0.01, 28, "deepinfra")
-    assert find("gpt-image-1-mini").prices[0].per_quality == {"low": 0.005, "medium": 0.011}, "high is unknown, not 0"
+    mini = {price.source: price.per_quality for price in find("gpt-image-1-mini").prices if price.at == "1024x1024"}
+    assert mini["LiteLLM price file"] == {"low": 0.005, "medium": 0.011}, "high is unknown there, not 0"
+
+
+def test_prices_by_token() -> None:
+    """Held against LiteLLM's price file at 00035b6 and OpenAI's pages."""
+    rates = {
+        model.name: tuple(price.per_million_tokens.model_dump().values())
+        for model in load().models
+        for price in model.prices
+        if price.per_million_tokens is not None
+    }
+    assert rates == {  # text in, image in, text out, image out
+        "gemini-2.5-flash-image": (0.3, 0.3, 2.5, 30),
+        "gemini-3-pro-image": (2, 2, 12, 120),
+        "gemini-3.1-flash-image": (0.5, 0.5, 3, 60),
+        "gpt-image-1": (5, 10, None, 40),
+        "gpt-image-1-mini": (2, 2.5, None, 8),
+        "gpt-image-1.5": (5, 8, 10, 32),
+        "gpt-image-2": (5, 8, 10, 30),
+    }
+
+
+def test_the_best_source_comes_first() -> None:
+    """A vendor's own page before those who quote it, and blogs last: `Model.cost` goes by this order."""
+    ranks = ("docs.bfl.ai", "developers.openai.com", "black-forest-labs/skills", "LiteLLM price file", "")
+
+    def rank(source: str) -> int:
+        return next(at for at, start in enumerate(ranks) if source.startswith(start))
+
+    for model in load().models:
+        own = [price for price in model.prices if price.seller in (None, model.seller)]
+        forms = {price.form for price in own if price.per_million_tokens is None}
+        for form in forms:
+            order = [rank(price.source) for price in own if price.form == form]
+            assert order == sorted(order), model.name
+        blogs = [at for at, price in enumerate(model.prices) if price.source.startswith("blog.")]
+        assert blogs == list(range(len(model.prices) - len(blogs), len(model.prices))), model.name
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -162,6 +201,7 @@ def test_caps_latency_and_licences() -> None:
 
 def test_what_runs_here() -> None:
     assert {model.name for model in load().models if model.runs_here} == REACHED_HERE
+    assert {model.name for model in load().models if not model.runs_here and not model.hosted} == FAKE
     assert find("builtin-flow").weights == "builtin"
     for name in REACHED_HERE - {"builtin-flow"}:
         hub_id = find(name).hub_id
@@ -177,13 +217,45 @@ def test_settings_are_known_for_all_that_runs_here_and_are_sourced() -> None:
     for model in load().models:
         if model.runs_here:
             assert model.settings is not None, model.name
-        if model.settings is not None:
-            assert model.settings.source, model.name
+        for way in model.ways():
+            if way.settings is not None:
+                assert way.settings.source, model.name
+
+
+def test_settings_of_the_vendors() -> None:
+    gemini = find("gemini-3.1-flash-image").settings
+    assert gemini is not None
+    assert gemini.aspect_ratio is not None
+    assert len(gemini.aspect_ratio.choices or ()) == 14
+    assert gemini.references is not None
+    assert gemini.references.max == 14
+    assert gemini.follows
+    for name in ("gpt-image-1.5", "gpt-image-2"):
+        gpt = find(name).settings
+        assert gpt is not None
+        assert gpt.references is not None
+        assert (gpt.references.max, gpt.mask, gpt.seed, gpt.follows) == (16, True, False, False)
+        assert ("input_fidelity" in gpt.options) == (name == "gpt-image-1.5")
+    klein = {way.provider: way.settings for way in find("flux-2-klein-4b").ways()}
+    assert klein["local"] is not None
+    assert klein["black_forest_labs"] is not None
+    assert "steps" in klein["local"].names()
+    assert "steps" not in klein["black_forest_labs"].names()
+
+
+def test_fake_models_say_what_they_are() -> None:
+    for name in FAKE:
+        model = find(name)
+        assert model.provider == "fake"
+        assert "rehearsing" in str(model.about[0].value)
+        assert model.licence
+        assert model.settings is not None
+        assert set(model.settings.options) == {"latency", "price", "refusals", "failures", "jobs"}
 
 
 def test_makers_and_their_links() -> None:
     makers = {maker.name: maker for maker in load().makers}
-    assert set(makers) == {"diptych", "black_forest_labs", "google", "openai"}
+    assert set(makers) == {"diptych", "black_forest_labs", "google", "openai", "fake"}
     for name in ("black_forest_labs", "google", "openai"):
         for field in ("documentation", "repository", "client_library", "licence"):
             links = getattr(makers[name], field)

@@ -7,12 +7,13 @@ replaces its earlier one: that is news, not a conflict.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from diptych.catalogue.records import Model, Sourced
+    from diptych.catalogue.model import Model
+    from diptych.catalogue.records import Fact, Sourced
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,7 @@ def conflicts_of(model: Model) -> tuple[Conflict, ...]:
 
     for price in model.prices:
         for what, dollars in price.points().items():
-            # The size at which a quality is priced tells two prices apart.
-            claim("price", dollars, price, what, price.at if price.at != "1024x1024" else None)
+            claim("price", dollars, price, what, price.region, price.tier)
     for rating in model.ratings:
         claim("rating", rating.value, rating, rating.scale, rating.variant)
     for group in ("dates", "caps"):
@@ -71,6 +71,16 @@ def conflicts_of(model: Model) -> tuple[Conflict, ...]:
         if any(not agree(a.value, b.value) for a in current for b in current):
             found.append(Conflict(topic, tuple(current)))
     return tuple(found)
+
+
+def current(facts: Sequence[Fact]) -> list[Fact]:
+    """Facts about one thing without those that the same source has replaced by a later word."""
+    claims = [Claim(fact.value, fact) for fact in facts]
+    return [
+        fact
+        for fact, claim in zip(facts, claims, strict=True)
+        if not _superseded(claim, [c for f, c in zip(facts, claims, strict=True) if f.variant == fact.variant])
+    ]
 
 
 def _superseded(claim: Claim, claims: Iterable[Claim]) -> bool:

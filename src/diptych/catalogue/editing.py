@@ -14,9 +14,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from diptych import settings
-from diptych.catalogue import PROVIDERS, reading
+from diptych.catalogue import provider_names, reading
+from diptych.catalogue.model import Model
 from diptych.catalogue.model_settings import Settings
-from diptych.catalogue.records import NAME_PATTERN, NAME_RULE, Model
+from diptych.catalogue.records import NAME_PATTERN, NAME_RULE
 from diptych.errors import CatalogueError, UnknownModel, near
 from diptych.images import write_file
 
@@ -26,10 +27,11 @@ _HEADER = re.compile(r"^[ \t]*\[\[[ \t]*models[ \t]*\]\]", re.MULTILINE)
 
 def add(target: str, *, name: str | None, provider: str) -> Model:
     """See `diptych.catalogue.add`."""
-    if provider not in PROVIDERS:
-        guess = near(provider, PROVIDERS, count=1)
+    names = provider_names()
+    if provider not in names:
+        guess = near(provider, names, count=1)
         hint = f" Did you mean {guess[0]}?" if guess else ""
-        raise CatalogueError(f"There is no provider {provider!r}; possible: {', '.join(PROVIDERS)}.{hint}")
+        raise CatalogueError(f"There is no provider {provider!r}; possible: {', '.join(names)}.{hint}")
     entry = _local(target, name) if provider == "local" else _hosted(target, name, provider)
 
     path = settings.user_catalogue()

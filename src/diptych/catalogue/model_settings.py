@@ -1,23 +1,27 @@
-"""What a request to a model may set, and the refusal of everything else.
+"""What a request to a model may set: the records. How a request is held against them is in `resolving`.
 
-A setting that is absent is one the model does not have. A bound or a default that is None is unknown to us: the
-request goes through, and the model itself decides.
+A setting that is absent is one the model does not have. A bound, a choice or a default that is None is unknown to us:
+the request goes through, and the model itself decides.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-from typing import Annotated, Any
+import math
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, PlainValidator, Strict, model_validator
 
-from diptych.errors import InvalidRequest
-from diptych.images import Request
+from diptych.catalogue import shapes
+from diptych.catalogue.words import any_of, number, number_range, size_text
+from diptych.images import Option as OptionValue
 
 Pixels = Annotated[int, Field(ge=1)]
 Sides = Annotated[tuple[Pixels, Pixels], Strict(False)]
 """Width and height in pixels."""
+Word = Annotated[str, Field(min_length=1)]
+Words = Annotated[tuple[Word, ...], Strict(False), Field(min_length=1)]
 
 
 class _Setting(BaseModel):
@@ -32,19 +36,22 @@ class Size(_Setting):
     multiple: Pixels = 1
     min_side: Pixels | None = None
     max_side: Pixels | None = None
+    min_pixels: Pixels | None = None
     max_pixels: Pixels | None = None
     max_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
     """Longer side over shorter side."""
 
     @model_validator(mode="after")
     def _possible(self) -> Size:
-        bounds = (self.min_side, self.max_side, self.max_pixels, self.max_ratio)
+        bounds = (self.min_side, self.max_side, self.min_pixels, self.max_pixels, self.max_ratio)
         if self.choices is not None and (self.multiple != 1 or any(bound is not None for bound in bounds)):
             raise ValueError("choices already say everything; multiple and bounds do not go with them")
-        if self.min_side and self.max_side and self.min_side > self.max_side:
-            raise ValueError(f"min_side ({self.min_side}) is more than max_side ({self.max_side})")
+        for least, most in (("min_side", "max_side"), ("min_pixels", "max_pixels")):
+            low, high = getattr(self, least), getattr(self, most)
+            if low and high and low > high:
+                raise ValueError(f"{least} ({low}) is more than {most} ({high})")
         if self.default is not None and not self.allows(*self.default):
-            raise ValueError(f"the default {_size(*self.default)} is not a size it allows: {self.rule()}")
+            raise ValueError(f"the default {size_text(*self.default)} is not a size it allows: {self.rule()}")
         return self
 
     def allows(self, width: int, height: int) -> bool:
@@ -55,6 +62,7 @@ class Size(_Setting):
             and height % self.multiple == 0
             and (self.min_side is None or min(width, height) >= self.min_side)
             and (self.max_side is None or max(width, height) <= self.max_side)
+            and (self.min_pixels is None or width * height >= self.min_pixels)
             and (self.max_pixels is None or width * height <= self.max_pixels)
             and (self.max_ratio is None or max(width, height) <= self.max_ratio * min(width, height))
         )
@@ -62,12 +70,12 @@ class Size(_Setting):
     def rule(self) -> str:
         """What is possible, in words."""
         if self.choices is not None:
-            return " or ".join(_size(*choice) for choice in self.choices)
+            return any_of([size_text(*choice) for choice in self.choices])
         parts = [f"multiples of {self.multiple}"] if self.multiple > 1 else []
         if self.min_side is not None or self.max_side is not None:
-            parts.append("sides " + _range(self.min_side, self.max_side, " pixels"))
-        if self.max_pixels is not None:
-            parts.append(f"at most {self.max_pixels:,} pixels in all")
+            parts.append("sides " + number_range(self.min_side, self.max_side, " pixels"))
+        if self.min_pixels is not None or self.max_pixels is not None:
+            parts.append(number_range(self.min_pixels, self.max_pixels, " pixels in all"))
         if self.max_ratio is not None:
             parts.append(f"1:{self.max_ratio:g} to {self.max_ratio:g}:1")
         return ", ".join(parts) or "any size"
@@ -95,6 +103,9 @@ class Size(_Setting):
         if self.max_ratio is not None:
             short = max(short, long / self.max_ratio)
         short = min(short, long)
+        if self.min_pixels is not None and short * long < self.min_pixels:
+            grow = (self.min_pixels / (short * long)) ** 0.5
+            short, long = short * grow, long * grow
         if self.max_pixels is not None:
             shrink = min(1.0, (self.max_pixels / (short * long)) ** 0.5)
             short, long = short * shrink, long * shrink
@@ -118,7 +129,7 @@ class Steps(_Setting):
         return self
 
     def rule(self) -> str:
-        return _range(self.min, self.max)
+        return number_range(self.min, self.max)
 
 
 class Guidance(_Setting):
@@ -135,106 +146,186 @@ class Guidance(_Setting):
         return self
 
     def rule(self) -> str:
-        return _range(self.min, self.max)
+        return number_range(self.min, self.max)
 
 
 class Prompt(_Setting):
     max_characters: Annotated[int, Field(ge=1)] | None = None
 
 
+class Choice(_Setting):
+    """A setting that takes one of some words: a class of size, a quality."""
+
+    choices: Words | None = None
+    default: Word | None = None
+
+    @model_validator(mode="after")
+    def _among(self) -> Choice:
+        if self.default is not None and self.choices is not None and self.default not in self.choices:
+            raise ValueError(f"the default {self.default!r} is none of {', '.join(self.choices)}")
+        return self
+
+    def rule(self) -> str:
+        return "any" if self.choices is None else any_of(self.choices)
+
+
+class AspectRatio(Choice):
+    """The shape, as in "16:9". `at`: the class of size of every picture, where the model takes no image_size."""
+
+    at: Literal["512", "1K", "2K", "4K"] | None = None
+
+    @model_validator(mode="after")
+    def _shapes(self) -> AspectRatio:
+        for choice in (*(self.choices or ()), *([self.default] if self.default else [])):
+            if not re.fullmatch(r"[1-9]\d{0,4}:[1-9]\d{0,4}", choice):
+                raise ValueError(f'{choice!r} is no aspect ratio; it is written WIDTH:HEIGHT, as in "16:9"')
+        return self
+
+
+class References(_Setting):
+    """Pictures that go in beside the prompt. `max` None: nobody says how many at most."""
+
+    max: Annotated[int, Field(ge=1)] | None = None
+
+    def rule(self) -> str:
+        return "pictures, nobody says how many" if self.max is None else f"at most {self.max} pictures"
+
+
+def _plain(value: Any) -> OptionValue:
+    if not isinstance(value, str | int | float) or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"{value!r} is not a text, a number, true or false")
+    return value
+
+
+Plain = Annotated[OptionValue, PlainValidator(_plain), PlainSerializer(lambda value: value, return_type=Any)]
+"""As it is written: pydantic must not make a number of true."""
+
+
+class Option(_Setting):
+    """A setting that only this vendor has, under the vendor's own name."""
+
+    type: Literal["text", "whole number", "number", "yes/no"]
+    choices: Annotated[tuple[Plain, ...], Strict(False), Field(min_length=1)] | None = None
+    min: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    max: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    default: Plain | None = None
+    """Sent where nothing else is asked for. None: left to the vendor."""
+    excludes: Words | None = None
+    """Settings that may not be given while this one is true."""
+    note: Word | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Option:
+        if self.type not in ("whole number", "number") and (self.min is not None or self.max is not None):
+            raise ValueError(f"min and max go with numbers; this is of type {self.type}")
+        if self.choices is not None and (self.min is not None or self.max is not None):
+            raise ValueError("choices already say everything; min and max do not go with them")
+        if self.excludes is not None and self.type != "yes/no":
+            raise ValueError(f"excludes goes with yes/no; this is of type {self.type}")
+        _check_range(None, self.min, self.max)
+        for choice in self.choices or ():
+            if not self.is_of_type(choice):
+                raise ValueError(f"the choice {choice!r} is not of type {self.type}")
+        if self.default is not None and not self.allows(self.default):
+            raise ValueError(f"the default {self.default!r} is not what it allows: {self.rule()}")
+        return self
+
+    def is_of_type(self, value: OptionValue) -> bool:
+        if self.type == "yes/no":
+            return isinstance(value, bool)
+        if self.type == "text":
+            return isinstance(value, str)
+        kinds = int if self.type == "whole number" else int | float
+        return isinstance(value, kinds) and not isinstance(value, bool)
+
+    def allows(self, value: OptionValue) -> bool:
+        if not self.is_of_type(value) or (self.choices is not None and value not in self.choices):
+            return False
+        if isinstance(value, str):
+            return True
+        return (self.min is None or value >= self.min) and (self.max is None or value <= self.max)
+
+    def rule(self) -> str:
+        """What is possible, in words."""
+        if self.choices is not None:
+            return any_of([str(choice) for choice in self.choices])
+        if self.type == "yes/no":
+            return "true or false"
+        if self.min is None and self.max is None:
+            return {"text": "text", "whole number": "a whole number", "number": "a number"}[self.type]
+        kind = "a whole number, " if self.type == "whole number" else ""
+        return kind + number_range(self.min, self.max)
+
+
+OptionName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_.-]{0,63}$")]
+OWN_NAMES = (
+    "size",
+    "aspect_ratio",
+    "image_size",
+    "steps",
+    "guidance",
+    "negative",
+    "seed",
+    "quality",
+    "references",
+    "mask",
+    "follows",
+)
+"""The settings that a request has under names of ours, in the order in which a person is told of them."""
+
+
 class Settings(_Setting):
-    """The settings of one model. `source` and `date` say where they were read; a model's own file needs neither."""
+    """The settings of one model. `source` and `date` say where they were read; a model's own file needs neither.
+
+    A model with `aspect_ratio` and without `size` takes a size in pixels too, where it fits one of its shapes and
+    classes: see `resolving`.
+    """
 
     size: Size | None = None
+    aspect_ratio: AspectRatio | None = None
+    image_size: Choice | None = None
     steps: Steps | None = None
     guidance: Guidance | None = None
     negative: bool = False
     seed: bool = False
+    quality: Choice | None = None
+    references: References | None = None
+    mask: bool = False
+    follows: bool = False
+    """Whether a request may go on from an earlier picture, with the conversation that made it."""
     prompt: Prompt = Prompt()
+    options: dict[OptionName, Option] = {}  # pydantic copies it
     source: Annotated[str, Field(min_length=1)] | None = None
     date: Annotated[str, Field(pattern=r"^\d{4}(-\d{2}(-\d{2})?)?$")] | None = None
     note: Annotated[str, Field(min_length=1)] | None = None
 
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        for name, option in self.options.items():
+            if name in (*OWN_NAMES, "prompt", "width", "height", "options", "original_prompt"):
+                raise ValueError(f"the option {name} has the name of a setting of ours; give it there")
+            for other in option.excludes or ():
+                if other not in self.names():
+                    raise ValueError(f"the option {name} excludes {other}, which is not a setting of this model")
+        if self.mask and self.references is None:
+            raise ValueError("a mask belongs to a reference, and this model takes none")
+        if self.aspect_ratio is not None and self.aspect_ratio.at is not None and self.image_size is not None:
+            raise ValueError("aspect_ratio.at goes with a model that takes no image_size")
+        return self
+
     def names(self) -> list[str]:
         """The settings the model has, beside the prompt."""
-        return [name for name in ("size", "steps", "guidance", "negative", "seed") if getattr(self, name)]
+        return [*(name for name in OWN_NAMES if getattr(self, name)), *self.options]
 
-
-def resolve(model: str, settings: Settings, request: Request) -> Request:
-    """`request` with the defaults of `settings` filled in; raises InvalidRequest. `model` is for the messages."""
-    longest = settings.prompt.max_characters
-    for what, text in (("prompt", request.prompt), ("negative prompt", request.negative)):
-        if longest is not None and text is not None and len(text) > longest:
-            raise InvalidRequest(f"The {what} has {len(text):,} characters; {model} takes at most {longest:,}.")
-
-    changes: dict[str, Any] = {}
-    if request.width is not None and request.height is not None:
-        if settings.size is None:
-            raise _lacks(model, settings, "size", _size(request.width, request.height))
-        _check_size(model, settings.size, request.width, request.height)
-    elif settings.size is not None and settings.size.default is not None:
-        changes["width"], changes["height"] = settings.size.default
-
-    for name in ("steps", "guidance"):
-        given, setting = getattr(request, name), getattr(settings, name)
-        if given is None:
-            if setting is not None and setting.default is not None:
-                changes[name] = setting.default
-        elif setting is None:
-            raise _lacks(model, settings, name, _number(given))
-        elif (setting.min is not None and given < setting.min) or (setting.max is not None and given > setting.max):
-            raise InvalidRequest(f"{name} is {_number(given)}; {model} takes {setting.rule()}.")
-
-    if request.negative and request.negative.strip():  # an empty one asks for nothing
-        if not settings.negative:
-            raise _lacks(model, settings, "negative", repr(_short(request.negative)))
-        guidance = request.guidance if request.guidance is not None else changes.get("guidance")
-        if settings.guidance is not None and settings.guidance.off is not None and guidance == settings.guidance.off:
-            raise InvalidRequest(
-                f"negative is {_short(request.negative)!r}, which has no effect at guidance {guidance:g}; "
-                f"leave one of the two out, or set guidance above {settings.guidance.off:g}."
-            )
-    if request.seed is not None and not settings.seed:
-        raise _lacks(model, settings, "seed", str(request.seed))
-    return dataclasses.replace(request, **changes)
-
-
-def _check_size(model: str, size: Size, width: int, height: int) -> None:
-    if size.allows(width, height):
-        return
-    nearest = [] if size.choices is not None and len(size.choices) <= 4 else size.nearest(width, height)
-    hint = f" Nearest: {' or '.join(_size(*s) for s in nearest)}." if nearest else ""
-    raise InvalidRequest(f"size is {_size(width, height)}; {model} makes {size.rule()}.{hint}")
-
-
-def _lacks(model: str, settings: Settings, name: str, given: str) -> InvalidRequest:
-    has = settings.names()
-    possible = f"it has {', '.join(has)}" if has else "it takes a prompt alone"
-    return InvalidRequest(f"{name} is {given}, but {model} has no setting {name}; {possible}.")
+    def classes(self) -> tuple[str, ...]:
+        """The classes of size in which it makes pictures, as far as they are known."""
+        if self.image_size is not None and self.image_size.choices is not None:
+            return tuple(name for name in self.image_size.choices if name in shapes.SIDES)
+        return (self.aspect_ratio.at,) if self.aspect_ratio is not None and self.aspect_ratio.at else ()
 
 
 def _check_range(default: float | None, least: float | None, most: float | None) -> None:
     if least is not None and most is not None and least > most:
-        raise ValueError(f"min ({least:g}) is more than max ({most:g})")
+        raise ValueError(f"min ({number(least)}) is more than max ({number(most)})")
     if default is not None and ((least is not None and default < least) or (most is not None and default > most)):
-        raise ValueError(f"the default {default:g} is not {_range(least, most)}")
-
-
-def _range(least: float | None, most: float | None, unit: str = "") -> str:
-    if least is not None and most is not None:
-        return f"{_number(least)} to {_number(most)}{unit}"
-    if least is not None:
-        return f"at least {_number(least)}{unit}"
-    return f"at most {_number(most)}{unit}" if most is not None else "anything"
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
-
-
-def _size(width: int, height: int) -> str:
-    return f"{width}x{height}"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 40 else f"{text[:39]}…"
+        raise ValueError(f"the default {number(default)} is not {number_range(least, most)}")

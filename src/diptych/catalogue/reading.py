@@ -16,9 +16,11 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from diptych import settings
-from diptych.catalogue import model_settings, records
-from diptych.catalogue.records import Maker, Many, Model, Record
-from diptych.errors import CatalogueError, UnknownModel, near
+from diptych.catalogue import model_settings, prices, records
+from diptych.catalogue.finding import find
+from diptych.catalogue.model import Entry, Model
+from diptych.catalogue.records import Maker, Many, Record
+from diptych.errors import CatalogueError, near
 
 MOST_PROBLEMS_SHOWN = 5
 
@@ -27,7 +29,7 @@ class File(Record):
     """What one TOML file holds."""
 
     maker: Maker | None = None
-    models: Many[Model] = ()
+    models: Many[Entry] = ()
 
 
 @dataclass(frozen=True)
@@ -39,11 +41,12 @@ class Catalogue:
     own: frozenset[str] = frozenset()
 
     def find(self, name: str) -> Model:
-        """The model of exactly this name; raises UnknownModel, with the names that are near."""
-        for model in self.models:
-            if model.name == name:
-                return model
-        raise UnknownModel(name, self.names)
+        """The model of exactly this name; raises UnknownModel, with the names that are near.
+
+        NAME@PROVIDER is a model by another of its routes, with the prices of who serves it there. PROVIDER/ID is any
+        hosted model, in the catalogue or not; of one that is not, nothing is known but the id.
+        """
+        return find(self.models, name)
 
     def maker_of(self, model: Model) -> Maker | None:
         return next((maker for maker in self.makers if maker.name == model.maker), None)
@@ -71,7 +74,8 @@ def load_packaged() -> Catalogue:
     """What comes with diptych; read once, as it cannot change."""
     folder = importlib.resources.files("diptych.catalogue")
     files = [f for f in folder.iterdir() if f.name.endswith(".toml")]
-    files.sort(key=lambda f: (f.name != "diptych.toml", f.name))  # first what runs without a key or a download
+    # First what runs without a key or a download, last what makes no real pictures.
+    files.sort(key=lambda f: (f.name != "diptych.toml", f.name == "fake.toml", f.name))
     models: list[Model] = []
     makers: list[Maker] = []
     for resource in files:
@@ -79,8 +83,8 @@ def load_packaged() -> Catalogue:
         if file.maker is None:
             raise CatalogueError(f"{resource.name}: maker is missing.")
         makers.append(file.maker)
-        models += (model.model_copy(update={"maker": file.maker.name}) for model in file.models)
-    _refuse_repeated((model.name for model in models), "the packaged catalogue")
+        models += (one.model_copy(update={"maker": file.maker.name}) for one in file.models)
+    _refuse_repeated((one.name for one in models), "the packaged catalogue")
     return Catalogue(models=tuple(models), makers=tuple(makers))
 
 
@@ -173,8 +177,8 @@ def _toml_kind(value: Any) -> str:
 
 @functools.cache
 def _known_keys() -> tuple[str, ...]:
-    found: set[str] = set(File.model_fields)
-    for room in (records, model_settings):
+    found: set[str] = {*File.model_fields, *Model.model_fields}
+    for room in (records, prices, model_settings):
         for thing in vars(room).values():
             if isinstance(thing, type) and issubclass(thing, BaseModel):
                 found |= set(thing.model_fields)

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import re
 import time
 from pathlib import Path
 
@@ -91,3 +92,35 @@ def _measure(dtype: torch.dtype, device: torch.device) -> float:
     product = a @ a
     product[0, 0].item()  # waits for the device
     return time.perf_counter() - start
+
+
+def device_name(device: torch.device) -> str:
+    """What a person calls it: the processor's or the card's name."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return re.sub(r" [0-9a-f]{8}$", "", _processor())  # without the digest
+
+
+def device_memory(device: torch.device) -> tuple[int, int] | None:
+    """Free and total bytes of a card's own memory; None where it computes in the machine's."""
+    return torch.cuda.mem_get_info(device) if device.type == "cuda" else None
+
+
+def forget_peak(device: torch.device) -> None:
+    """Let `peak_memory` count from now. Source: proc(5), clear_refs: 5 resets the peak resident set size."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        with contextlib.suppress(OSError):  # elsewhere than on Linux the peak is that of the whole process
+            Path("/proc/self/clear_refs").write_text("5", "ascii")
+
+
+def peak_memory(device: torch.device) -> int | None:
+    """Bytes held at most: by tensors on a card, else by this process, libraries and weights included."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    try:
+        found = re.search(r"^VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text("ascii"), re.MULTILINE)
+        return int(found[1]) * 1024 if found else None
+    except OSError:
+        return None
