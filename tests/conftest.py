@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ import pytest
 
 from diptych import catalogue, settings
 from diptych.settings import HOME_VARIABLE
+from tests.servers import postgres
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,6 +33,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "home"
     monkeypatch.setenv(HOME_VARIABLE, str(folder))
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """The URL of a PostgreSQL for the whole session; `servers.fresh_database` makes a test its own database there."""
+    with postgres() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
