@@ -17,7 +17,7 @@ from PIL import Image
 
 import diptych
 from diptych.client import samples
-from diptych.errors import InvalidRequest, NotAvailable, UnknownModel
+from diptych.errors import InvalidRequest, MissingKey, NotAvailable, UnknownModel
 from diptych.images import LARGEST_SEED, Picture, Request
 from diptych.providers import local
 
@@ -196,13 +196,20 @@ def test_an_unknown_model() -> None:
         diptych.generate("a fox", model="tinny")
 
 
-def test_a_hosted_model_is_not_available() -> None:
-    with pytest.raises(NotAvailable, match=r"flux-2-pro is served by others \(black_forest_labs"):
-        diptych.generate("a fox", model="flux-2-pro")
+def test_a_hosted_model_without_a_key_says_where_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in ("BFL_API_KEY", "BFL_BASE_URL"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(MissingKey, match=r"black_forest_labs needs a key: set BFL_API_KEY, .*https://"):
+        diptych.generate("a fox", model="flux-2-pro", size=(512, 512))
 
 
-def test_an_open_model_without_weights_is_not_available() -> None:
-    with pytest.raises(NotAvailable, match=r"flux-2-klein-4b cannot run here yet.*diptych models show flux-2-klein-4b"):
+def test_a_model_that_was_shut_down() -> None:
+    with pytest.raises(NotAvailable, match="gpt-image-1 was shut down on 2026-10-23"):
+        diptych.generate("a fox", model="gpt-image-1")
+
+
+def test_an_open_model_without_weights_says_who_serves_it() -> None:
+    with pytest.raises(NotAvailable, match=r"flux-2-klein-4b cannot run here yet.*flux-2-klein-4b@black_forest_labs"):
         diptych.generate("a fox", model="flux-2-klein-4b")
 
 

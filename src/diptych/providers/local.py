@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import platform
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import metadata, resources
 from pathlib import Path
@@ -12,19 +17,110 @@ from typing import TYPE_CHECKING, Any
 
 from diptych import settings
 from diptych.errors import MissingExtra, NotAvailable
-from diptych.images import RECIPE_VERSION, Picture, Request, encode_png
+from diptych.images import RECIPE_VERSION, Picture, Request, Timing, encode_png
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from diptych.catalogue import Model
     from diptych.engines.flow.pipeline import Pipeline
+    from diptych.providers import Watch
 
 Progress = Callable[[int, int, "Callable[[], Image]"], None]
 """Called after every step with (step, steps, preview); calling `preview` decodes the picture as expected by now."""
 
 _computing = threading.Lock()
 _loading = threading.Lock()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """What local models would compute with. Bytes; what cannot be known is None."""
+
+    device: str | None
+    """cpu, cuda or mps. None: torch is not installed, so nothing runs here."""
+    name: str
+    """Of the processor or the card."""
+    dtype: str | None = None
+    """float32 or bfloat16, whichever was measured faster."""
+    cores: int | None = None
+    memory: int | None = None
+    """Of the machine, or of the container that this runs in."""
+    memory_free: int | None = None
+    device_memory: int | None = None
+    """A card's own; None where it computes in the machine's."""
+    device_memory_free: int | None = None
+
+
+def machine() -> Machine:
+    """What this machine computes with. Measures the faster dtype where that was not done before."""
+    total, free = _memory()
+    try:
+        from diptych.engines import compute
+    except ImportError:
+        return Machine(
+            device=None,
+            name=platform.processor() or platform.machine(),
+            cores=os.cpu_count(),
+            memory=total,
+            memory_free=free,
+        )
+    device = compute.best_device()
+    own = compute.device_memory(device)
+    return Machine(
+        device=device.type,
+        name=compute.device_name(device),
+        dtype=str(compute.best_dtype(device, settings.probe_cache())).removeprefix("torch."),
+        cores=os.cpu_count(),
+        memory=total,
+        memory_free=free,
+        device_memory=None if own is None else own[1],
+        device_memory_free=None if own is None else own[0],
+    )
+
+
+def _memory() -> tuple[int | None, int | None]:
+    """Total and free bytes of the machine, or of the control group that limits this process (cgroup v2, Linux)."""
+    total = _pages("SC_PHYS_PAGES")
+    # What the system keeps for reading files again is free to whoever needs it.
+    available = re.search(r"^MemAvailable:\s+(\d+) kB", _text("/proc/meminfo"), re.MULTILINE)
+    free = int(available[1]) * 1024 if available else _pages("SC_AVPHYS_PAGES")
+    limit, used = _text("/sys/fs/cgroup/memory.max").strip(), _text("/sys/fs/cgroup/memory.current").strip()
+    if limit.isdecimal() and used.isdecimal() and total is not None and free is not None and int(limit) < total:
+        total, free = int(limit), min(free, max(0, int(limit) - int(used)))
+    return total, free
+
+
+def _pages(name: str) -> int | None:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf(name)
+    except (AttributeError, ValueError, OSError):  # Windows has none of this; macOS does not say what is free
+        return None
+
+
+def _text(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8")
+    except OSError:
+        return ""
+
+
+class Local:
+    """The engines as a provider: what `check` and `generate` do, awaited."""
+
+    jobs = False
+
+    async def __aenter__(self) -> Local:
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        pass
+
+    def check(self, model: Model, requests: Sequence[Request]) -> None:
+        check(model, requests)
+
+    async def generate(self, model: Model, request: Request, watch: Watch | None = None) -> Picture:
+        return await asyncio.to_thread(generate, model, request, None if watch is None else watch.step)
 
 
 def check(model: Model, requests: Sequence[Request]) -> None:
@@ -34,9 +130,11 @@ def check(model: Model, requests: Sequence[Request]) -> None:
     InvalidRequest for a prompt that is too long.
     """
     if model.engine != "flow" or model.weights is None:
+        elsewhere = [f"{model.name}@{way.provider}" for way in model.ways() if way.provider != "local"]
         raise NotAvailable(
             f"{model.name} cannot run here yet: this version of diptych runs builtin-flow and models that "
-            f"`diptych train` made. Its entry stays in the catalogue: `diptych models show {model.name}`."
+            f"`diptych train` made. "
+            + (f"Others serve it: {' or '.join(elsewhere)}." if elsewhere else f"`diptych models show {model.name}`.")
         )
     pipeline = _load(_folder(model.weights))
     for request in requests:
@@ -48,6 +146,8 @@ def generate(model: Model, request: Request, on_step: Progress | None = None) ->
     pipeline = _load(_folder(model.weights or ""))
     from PIL import Image
 
+    from diptych.engines import compute
+
     r = request
     if r.width is None or r.height is None or r.steps is None or r.guidance is None or r.seed is None:
         raise NotAvailable(
@@ -56,12 +156,16 @@ def generate(model: Model, request: Request, on_step: Progress | None = None) ->
         )
     width, height = r.width, r.height
 
+    at: list[float] = []
+
     def watch(step: Any) -> None:
+        at.append(time.perf_counter())
         if on_step is not None:
             estimate = step.estimate
             on_step(step.index, step.total, lambda: Image.fromarray(pipeline.decode(estimate, width, height).numpy()))
 
     with _computing:  # two pictures at once on one machine would each take twice as long, in twice the memory
+        compute.forget_peak(pipeline.device)
         start = time.perf_counter()
         pixels = pipeline(
             r.prompt,
@@ -74,6 +178,7 @@ def generate(model: Model, request: Request, on_step: Progress | None = None) ->
             on_step=watch,
         )
         seconds = time.perf_counter() - start
+        peak = compute.peak_memory(pipeline.device)
     recipe = {
         "version": RECIPE_VERSION,
         "model": model.name,
@@ -90,7 +195,12 @@ def generate(model: Model, request: Request, on_step: Progress | None = None) ->
         data=encode_png(Image.fromarray(pixels.numpy()), recipe),
         width=width,
         height=height,
-        seconds=seconds,
+        timing=Timing(
+            total=seconds,
+            per_step=(at[-1] - at[0]) / (len(at) - 1) if len(at) > 1 else None,
+            peak_memory=peak,
+        ),
+        cost=model.cost(r, seconds=seconds),
         recipe=recipe,
     )
 
