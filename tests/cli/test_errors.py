@@ -130,11 +130,9 @@ class TestWhereItGoes:
 
 @pytest.mark.usefixtures("tiny")
 class TestStopping:
-    @pytest.mark.parametrize("verb", ["generate", "demo"])
-    def test_ctrl_c(self, verb: str, run_cli: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("diptych.cli.demo.DEFAULT_MODEL", "tiny")
+    def test_ctrl_c(self, run_cli: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(terminal.Progress, "step", interrupt)
-        code, out, err = run_cli(*(TINY if verb == "generate" else ["demo"]))
+        code, out, err = run_cli(*TINY)
         assert (code, out) == (130, "")
         assert "Traceback" not in err
         assert os.listdir(folder) == []
@@ -161,7 +159,7 @@ class TestWhatCannotRunHere:
     def test_an_extra_is_missing(
         self, verb: str, package: str, run_cli: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("diptych.cli.demo.DEFAULT_MODEL", "tiny")
+        monkeypatch.setattr("diptych.cli.demo.MODELS", ("tiny",))
         monkeypatch.setitem(sys.modules, package, None)
         for name in [n for n in sys.modules if n.startswith("diptych.engines.")]:
             monkeypatch.delitem(sys.modules, name)
@@ -177,12 +175,12 @@ class TestWhatCannotRunHere:
         assert os.listdir(folder) == []
 
     def test_a_hosted_model(self, run_cli: Run, folder: Path) -> None:
-        said = ["gpt-image-2 is served by others (openai", "runs local models only, such as builtin-flow"]
+        said = ["openai needs a key: set OPENAI_API_KEY", "diptych keys set openai", "https://platform.openai.com"]
         check(run_cli("generate", "a fox", "-m", "gpt-image-2"), 1, *said)
         assert os.listdir(folder) == []
 
     def test_an_open_model_without_weights(self, run_cli: Run, folder: Path) -> None:
-        said = ["flux-2-klein-4b cannot run here yet", "diptych models show flux-2-klein-4b"]
+        said = ["flux-2-klein-4b cannot run here yet", "flux-2-klein-4b@black_forest_labs"]
         check(run_cli("generate", "a fox", "-m", "flux-2-klein-4b"), 1, *said)
         assert os.listdir(folder) == []
 

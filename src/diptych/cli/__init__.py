@@ -9,7 +9,21 @@ from typing import Annotated
 
 import typer
 
-from diptych.cli import demo, generate, models, show, train
+from diptych.cli import (
+    demo,
+    doctor,
+    edit,
+    generate,
+    import_pictures,
+    keys,
+    latency,
+    measure,
+    models,
+    pilot,
+    report,
+    show,
+    train,
+)
 from diptych.errors import DiptychError
 from diptych.settings import HOME_VARIABLE
 
@@ -21,9 +35,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("generate")(generate.command)
+app.command("edit")(edit.command)
 app.command("demo")(demo.command)
+app.command("pilot")(pilot.command)
+app.command("import")(import_pictures.command)
+app.command("report")(report.command)
 app.command("show")(show.command)
+app.command("measure")(measure.command)
 app.add_typer(models.app, name="models")
+app.command("latency")(latency.command)
+app.command("doctor")(doctor.command)
+app.add_typer(keys.app, name="keys")
 app.command("train")(train.command)
 
 

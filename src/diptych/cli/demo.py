@@ -8,61 +8,46 @@ from typing import Annotated
 
 import typer
 
-from diptych.client import DEFAULT_MODEL, generate_many, samples
 from diptych.errors import OutputError
-from diptych.images import Picture, Request, check_writable, made_here, write_file
+from diptych.images import check_writable
 
-PROMPTS = ("a red apple on a blue background", "a penguin on a yellow background", "a car on a green background")
+MODELS = ("builtin-flow:steps=6", "builtin-flow")
+"""Until there is a second built-in model: the one there is, in a hurry and with time."""
 SAMPLES = 4
 SEED = 1
 
 
 def command(
     prompts: Annotated[list[str] | None, typer.Argument(help="Other prompts than the demo's own three.")] = None,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="Folder of the results.")] = Path(
-        "diptych-demo"
+    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Where the report goes.")] = Path(
+        "diptych-demo.html"
     ),
     seed: Annotated[int, typer.Option(help="Seed of every prompt's first picture.")] = SEED,
-    open_sheet: Annotated[
-        bool, typer.Option("--open/--no-open", help="Open the contact sheet when a person is at the terminal.")
+    open_page: Annotated[
+        bool, typer.Option("--open/--no-open", help="Open the report when a person is at the terminal.")
     ] = True,
 ) -> None:
-    """See it work: three prompts, four pictures each, one sheet.
+    """See it work: a small study from its plan to its report.
 
-    Runs the built-in model: no key, no GPU, no download. Running it again replaces its own pictures.
+    Three prompts, four pictures each, by the built-in model with few and with many steps. No key, no GPU, no download.
+    Running it again replaces its own report.
     """
-    from diptych.cli.generate import file_names
-    from diptych.cli.sheet import contact_sheet
-    from diptych.cli.terminal import Progress, show_picture
+    from diptych import measure, report, store
+    from diptych.cli import pilot
+    from diptych.studies import results
 
-    wanted = [samples(Request(prompt=prompt, seed=seed), SAMPLES) for prompt in prompts or PROMPTS]
-    paths = [
-        [out / f"{number}-{name}" for name in file_names(None, row[0].prompt, [r.seed or 0 for r in row])]
-        for number, row in enumerate(wanted, start=1)
-    ]
-    sheet = out / "sheet.png"
-    for path in (sheet, *(path for row in paths for path in row)):
-        check_writable(path, force=True)
-        if path.exists() and not made_here(path):
-            raise OutputError(f"{path} exists and was not made by diptych. Name another folder with --out.")
-    rows: list[list[Picture]] = []
-    with Progress() as progress:
-        pictures = generate_many([r for row in wanted for r in row], model=DEFAULT_MODEL, on_step=progress.step)
-        for requests, names in zip(wanted, paths, strict=True):
-            made = []
-            for i, path in enumerate(names, start=1):
-                progress.start(f"{requests[0].prompt} ({i}/{SAMPLES})")
-                picture = next(pictures)
-                picture.save(path, force=True)
-                made.append(picture)
-            rows.append(made)
-    write_file(sheet, contact_sheet(rows), force=True)
-    if sys.stdout.isatty():
-        from PIL import Image
+    check_writable(out, force=True)
+    if out.is_file() and b'content="diptych' not in out.read_bytes()[:4096]:
+        raise OutputError(f"{out} exists and is no report of diptych. Name another file with --out.")
+    opened = store.open()
+    try:
+        name = pilot.study(opened, MODELS, prompts or [], samples=SAMPLES, seed=seed)
+        found = results.load(opened, name, measure_version=measure.VERSION)
+        page = report.write(found, opened.pictures, out, force=True)
+    finally:
+        opened.close()
+    if open_page and sys.stdout.isatty():
+        import webbrowser
 
-        show_picture(Image.open(sheet))
-        if open_sheet:
-            import webbrowser
-
-            webbrowser.open(sheet.absolute().as_uri())
-    typer.echo(sheet)
+        webbrowser.open(page.absolute().as_uri())
+    typer.echo(page)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from diptych.client import DEFAULT_MODEL, generate_many, samples
+from diptych.client import improve as better
 from diptych.errors import InvalidRequest
-from diptych.images import Request, check_writable, parse_size
+from diptych.images import SUFFIXES, Picture, Request, check_writable, parse_size
+from diptych.studies.prompts import slug
 
 
 def command(
@@ -22,6 +24,10 @@ def command(
     guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None,
     negative: Annotated[str | None, typer.Option(help="What to lead away from.")] = None,
     seed: Annotated[int | None, typer.Option(help="The same seed gives the same picture.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of the model.")
+    ] = None,
+    improve: Annotated[bool, typer.Option("--improve", help="Let a text model write the prompt out first.")] = False,
     count: Annotated[int, typer.Option("-n", help="How many pictures; seeds count up.")] = 1,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE|DIR", help="Where to write.")] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Watch the picture form in the terminal.")] = False,
@@ -32,28 +38,68 @@ def command(
     request = Request(
         prompt=prompt, negative=negative, width=width, height=height, steps=steps, guidance=guidance, seed=seed
     )
-    requests = samples(request, count)
-    paths = file_names(out, prompt, [r.seed or 0 for r in requests])
+    if settings:
+        from diptych.catalogue import load, with_settings
+
+        request = with_settings(request, pairs(settings, "--set"), load().find(model))
+    requests = samples_for(request, count, model)
+    paths = file_names(out, prompt, [i if r.seed is None else r.seed for i, r in enumerate(requests, start=1)])
     for path in paths:
         check_writable(path, force=force)
+    if improve:
+        longer = better(prompt)
+        requests = [dataclasses.replace(one, prompt=longer, original_prompt=prompt) for one in requests]
+    make(requests, paths, model, prompt, preview=preview, force=force)
 
+
+def make(
+    requests: list[Request], paths: list[Path], model: str, title: str, *, preview: bool = False, force: bool = False
+) -> None:
+    """Ask for each picture and write it as soon as it is there; names of what was written go to standard output."""
     from diptych.cli.terminal import Progress, show_picture
 
-    made = []
+    count = len(requests)
+    made: list[tuple[Picture, Path]] = []
     progress = Progress(preview=preview)
     try:
         with progress:
             pictures = generate_many(requests, model=model, on_step=progress.step)
             for i, path in enumerate(paths, start=1):
-                progress.start(prompt if count == 1 else f"{prompt} ({i}/{count})")
+                progress.start(title if count == 1 else f"{title} ({i}/{count})")
                 picture = next(pictures)
-                picture.save(path, force=force)  # each as soon as it is there: stopping later loses none
-                made.append(picture)
+                # Each as soon as it is there: stopping later loses none. A vendor's bytes stay as they are, so the
+                # name follows what they are.
+                suffix = SUFFIXES[picture.media_type]
+                written = picture.save(path if path.suffix.lower() == suffix else path.with_suffix(suffix), force=force)
+                made.append((picture, written))
     finally:
-        for picture, path in zip(made, paths, strict=False):
+        for picture, path in made:
             if not progress.previewed:
                 show_picture(picture.image)
             typer.echo(path)
+
+
+def samples_for(request: Request, count: int, model: str) -> list[Request]:
+    """`count` requests: with seeds that count up where the model takes one, else all alike."""
+    from diptych.catalogue import load
+
+    if request.seed is not None or load().find(model).takes_seed(request):
+        return samples(request, count)
+    samples(request, count)  # refuses a count that cannot be
+    return [request] * count
+
+
+def pairs(given: list[str], option: str) -> dict[str, str]:
+    """`["steps=4"]` as a table. Raises InvalidRequest."""
+    found: dict[str, str] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise InvalidRequest(f"{option} is {text!r}; it is written KEY=VALUE, as in {option} steps=4.")
+        if key.strip() in found:
+            raise InvalidRequest(f"{option} names {key.strip()} twice.")
+        found[key.strip()] = value.strip()
+    return found
 
 
 def file_names(out: Path | None, prompt: str, seeds: list[int]) -> list[Path]:
@@ -64,5 +110,4 @@ def file_names(out: Path | None, prompt: str, seeds: list[int]) -> list[Path]:
         if len(seeds) == 1:
             return [out]
         return [out.with_stem(f"{out.stem}-{i}") for i in range(1, len(seeds) + 1)]
-    slug = re.sub(r"[\W_]+", "-", prompt.lower()).strip("-")[:48].rstrip("-") or "picture"
-    return [(out or Path()) / f"{slug}-{seed}.png" for seed in seeds]
+    return [(out or Path()) / f"{slug(prompt)}-{seed}.png" for seed in seeds]

@@ -1,0 +1,53 @@
+"""`diptych edit`: change a picture as a prompt says, or make a new one from several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from diptych.cli.generate import file_names, make, pairs, samples_for
+from diptych.errors import InvalidRequest
+from diptych.images import Input, Request, check_writable, parse_size
+
+
+def command(
+    given: Annotated[
+        list[str], typer.Argument(metavar="PICTURE... PROMPT", help="One or more pictures, then what is to be.")
+    ],
+    model: Annotated[str, typer.Option("--model", "-m", help="A model that takes pictures in.")],
+    mask: Annotated[Path | None, typer.Option(help="A picture that is transparent where the first may change.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="Pixels, as in 1024x768.")] = None,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same picture.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of the model.")
+    ] = None,
+    count: Annotated[int, typer.Option("-n", help="How many pictures.")] = 1,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE|DIR", help="Where to write.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
+) -> None:
+    """Change PICTURE as PROMPT says."""
+    if len(given) < 2:
+        raise InvalidRequest(
+            'An edit needs a picture and a prompt, as in: diptych edit photo.png "make it dusk" -m NAME'
+        )
+    *files, prompt = given
+    width, height = parse_size(size) if size is not None else (None, None)
+    request = Request(
+        prompt=prompt,
+        width=width,
+        height=height,
+        seed=seed,
+        references=tuple(Input.read(file) for file in files),
+        mask=None if mask is None else Input.read(mask),
+    )
+    if settings:
+        from diptych.catalogue import load, with_settings
+
+        request = with_settings(request, pairs(settings, "--set"), load().find(model))
+    requests = samples_for(request, count, model)
+    paths = file_names(out, prompt, [i if r.seed is None else r.seed for i, r in enumerate(requests, start=1)])
+    for path in paths:
+        check_writable(path, force=force)
+    make(requests, paths, model, prompt, force=force)
