@@ -66,7 +66,7 @@ def test_somebody_elses_file_is_not_replaced(run_cli: Run, folder: Path) -> None
     (folder / "mine.html").write_bytes(b"<title>kept</title>")
     code, out, err = run_cli("demo", "a fox", "-o", "mine.html")
     assert (code, out) == (1, "")
-    assert "mine.html exists and is no report of diptych" in err
+    assert "mine.html exists already" in err
     assert (folder / "mine.html").read_bytes() == b"<title>kept</title>"
 
 

@@ -267,7 +267,7 @@ def test_two_that_wait_for_each_other_both_get_through(store: Store, writer: Wri
         await soon(task)
 
     asyncio.run(main())
-    assert len(calls) == 2
+    assert len(calls) >= 2
     with store.reading() as connection:
         assert connection.scalars(select(schema.studies.c.budget)).all() == [2, 2]
 

@@ -8,7 +8,6 @@ from typing import Annotated
 
 import typer
 
-from diptych.errors import OutputError
 from diptych.images import check_writable
 
 MODELS = ("builtin-flow:steps=6", "builtin-flow")
@@ -36,14 +35,12 @@ def command(
     from diptych.cli import pilot
     from diptych.studies import results
 
-    check_writable(out, force=True)
-    if out.is_file() and b'content="diptych' not in out.read_bytes()[:4096]:
-        raise OutputError(f"{out} exists and is no report of diptych. Name another file with --out.")
+    check_writable(out, force=report.is_report(out))
     opened = store.open()
     try:
         name = pilot.study(opened, MODELS, prompts or [], samples=SAMPLES, seed=seed)
         found = results.load(opened, name, measure_version=measure.VERSION)
-        page = report.write(found, opened.pictures, out, force=True)
+        page = report.write(found, opened.pictures, out)
     finally:
         opened.close()
     if open_page and sys.stdout.isatty():

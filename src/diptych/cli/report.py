@@ -38,6 +38,8 @@ def command(
 
     The file needs nothing else and stays under 25 MB; --full makes a folder with every picture as it came.
     """
+    from rich.markup import escape
+
     from diptych import measure, report, store
     from diptych.errors import InvalidRequest
     from diptych.studies import results
@@ -51,7 +53,10 @@ def command(
         if as_json or as_csv:
             _data(report.to_json(found) if as_json else report.to_csv(found), out, force=force)
             return
-        page = report.write(found, opened.pictures, out or _default(found, full=full), full=full, force=force)
+        from diptych.cli.terminal import console
+
+        with console.status(f"Making the report of {escape(found.name)}"):  # shown at a terminal only
+            page = report.write(found, opened.pictures, out or _default(found, full=full), full=full, force=force)
     finally:
         opened.close()
     if open_page and sys.stdout.isatty():

@@ -5,9 +5,13 @@
     samples                          prompt x contestant x number: one cell, made before anything is asked
             ──< attempts             each time it was asked: written before the request is sent, never changed after
     measurements                     numbers read off a picture, by its hash
+    judges ──< trials ──< votes      two samples of one prompt on two sides, and what a judge said of them
 
 A sample's result is that of its last attempt. What counts against the budget is summed over all attempts: `charge` once
 that is known or decided, until then what was `reserved`.
+
+Votes are never changed. One that was taken back is followed by a row that says so, and what counts of a trial and
+criterion is its last vote that was not taken back. Ratings are computed from votes, never stored.
 """
 
 from __future__ import annotations
@@ -155,4 +159,49 @@ measurements = Table(
     Column("picture", String(64), primary_key=True),
     Column("version", Integer, primary_key=True),
     Column("values", JSON, nullable=False),
+)
+
+CHOICES = ("left", "right", "tie", "both_bad", "skip", "inconsistent")
+"""What a vote may say. `inconsistent` is of a model that chose otherwise when the sides were swapped."""
+
+judges = Table(
+    "judges",
+    metadata,
+    Column("id", String(64), primary_key=True),  # opaque
+    Column("kind", String(16), nullable=False),  # person, model
+    Column("name", String(200)),  # of a model; a person has none here
+    Column("created", String(32), nullable=False),
+)
+
+trials = Table(
+    "trials",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("study_id", ForeignKey("studies.id"), nullable=False),
+    Column("token", String(32), nullable=False, unique=True),  # what the browser knows it by: random
+    Column("judge_id", ForeignKey("judges.id"), nullable=False),
+    Column("prompt_id", ForeignKey("prompts.id"), nullable=False),
+    Column("left_sample_id", ForeignKey("samples.id"), nullable=False),
+    Column("right_sample_id", ForeignKey("samples.id"), nullable=False),
+    Column("left_contestant_id", ForeignKey("contestants.id"), nullable=False),  # known from the sample: for speed
+    Column("right_contestant_id", ForeignKey("contestants.id"), nullable=False),
+    Column("policy", String(16), nullable=False),  # how the pair was chosen
+    Column("shown", String(32), nullable=False),
+    Index(None, "study_id", "judge_id"),
+)
+
+votes = Table(
+    "votes",
+    metadata,
+    Column("id", Integer, primary_key=True),
+    Column("trial_id", ForeignKey("trials.id"), nullable=False),
+    Column("criterion", String(32), nullable=False),
+    Column("choice", String(16)),  # null: this row takes another one back
+    Column("takes_back", ForeignKey("votes.id")),
+    Column("key", String(64), nullable=False, unique=True),  # the sender's: what is sent twice counts once
+    Column("seconds", Float),  # from seeing both pictures to voting
+    Column("reason", Text),  # a model's
+    Column("cast", String(32), nullable=False),
+    Index(None, "trial_id"),
+    Index(None, "takes_back"),
 )
