@@ -11,6 +11,7 @@
     │   └── MissingKey          no key for a vendor; says which variable to set and where to get one
     ├── ProviderError           a vendor said no: its own words, status and request id
     │   ├── Refused             this prompt or picture is against the vendor's rules
+    │   ├── NoAccess            a wrong key or no credit, under a status that does not tell: nothing will be made
     │   ├── RateLimited         too many requests, or the vendor is overloaded: nothing was made
     │   ├── Unreachable         no connection came about: nothing was sent
     │   ├── BadAnswer           an answer that is not what the protocol promises: HTML, an empty body, no picture
@@ -129,6 +130,10 @@ class Refused(ProviderError):
     """The vendor declined this prompt or picture. Vendors bill for it or not, and mostly do not say."""
 
     charged = None
+
+
+class NoAccess(ProviderError):
+    pass
 
 
 class RateLimited(ProviderError):

@@ -367,7 +367,7 @@ def read_recipe(path: str | os.PathLike[str]) -> dict[str, Any]:
         said = (isinstance(error, OSError) and error.strerror) or error
         raise RecipeError(f"{path} is not a picture that can be read: {said}.") from None
     if not isinstance(text, str):
-        raise RecipeError(f"{path} carries no recipe: it was not made by diptych, or its metadata was removed.")
+        raise RecipeError(f"{path} carries no recipe: it was not made here by diptych, or its metadata was removed.")
     try:
         recipe = json.loads(text)
         version = recipe["version"]

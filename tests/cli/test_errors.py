@@ -334,7 +334,7 @@ class TestShow:
     @pytest.mark.parametrize(
         ("data", "said"),
         [
-            (photograph(), "carries no recipe: it was not made by diptych, or its metadata was removed"),
+            (photograph(), "carries no recipe: it was not made here by diptych, or its metadata was removed"),
             (photograph()[:40], "is not a picture"),
             (b"a fox", "is not a picture"),
         ],

@@ -132,6 +132,47 @@ def test_a_budget_that_ends_the_study_can_be_raised(run_cli: Run, store: Store) 
     assert {sample.state for sample in results.load(store).samples} == {"done"}
 
 
+def test_a_dry_run_changes_nothing_of_a_study(run_cli: Run, store: Store) -> None:
+    run_cli("pilot", "a fox", "-m", "fake-a", "-n", 1, *SMALL, "--budget", 5)
+    before = results.load(store)
+    code, out, _ = run_cli("pilot", "--name", "a-fox", "--budget", 77, "--dry-run")
+    assert code == 0
+    assert "of a budget of $77.00" in out
+    assert results.load(store) == before
+    _, out, err = run_cli("pilot", "--name", "a-fox", "--no-measure")
+    assert "of a budget of $5.00" in err
+
+
+def test_a_price_that_is_given_later_counts(run_cli: Run, openai: OpenAI, store: Store) -> None:
+    pilot = ("pilot", "a fox", "-m", "openai/some-model", "-n", 4, "--no-measure")
+    assert run_cli(*pilot)[0] == 1  # nobody agreed
+    code, _, err = run_cli("pilot", "--name", "a-fox", "--budget", 1, "--yes")
+    assert code == 1
+    assert "what openai/some-model costs is unknown" in err
+    assert openai.requests == []
+    priced = ("--price", "openai/some-model=0.4", "--budget", 1, "--yes", "--no-measure")
+    assert run_cli("pilot", "--name", "a-fox", *priced)[0] == 0
+    assert len(openai.charges) == 2
+
+
+def test_the_list_of_studies(run_cli: Run) -> None:
+    assert "no study yet" in run_cli("studies")[1]
+    run_cli("pilot", "a fox", "-m", "fake-a:price=0.5", "-n", 2, *SMALL, "--yes")
+    run_cli("pilot", "a cat", "-m", "fake-a", "-m", "fake-b", "-n", 1, *SMALL)
+    _, cat, fox = run_cli("studies")[1].splitlines()
+    assert re.fullmatch(r"a-cat +\d{4}-\d\d-\d\d +1 +2 +2/2 +\$0 *", cat)
+    assert re.fullmatch(r"a-fox +\d{4}-\d\d-\d\d +1 +1 +2/2 +\$1\.00 *", fox)
+
+
+def test_no_picture_is_paid_for_that_could_not_be_written(run_cli: Run, openai: OpenAI, folder: Path) -> None:
+    (folder / "fox.jpg").write_bytes(b"mine")
+    arguments = ("--set", "quality=low", "--set", "output_format=jpeg", "-o", "fox.png")
+    code, _, err = run_cli("generate", "a fox", "-m", "gpt-image-2", *arguments)
+    assert code == 1
+    assert "fox.jpg exists already" in err
+    assert openai.requests == []
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

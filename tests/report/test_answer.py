@@ -7,7 +7,8 @@ import random
 import pytest
 
 from diptych.report import words
-from diptych.report.answer import NOT_JUDGED, Answer, answer
+from diptych.report.answer import Answer, answer
+from diptych.report.judged import NOT_JUDGED
 from diptych.report.summary import summarise
 from diptych.studies.results import Results, SampleRow
 from tests.report.conftest import Builder, change

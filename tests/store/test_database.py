@@ -415,7 +415,7 @@ def test_a_link_to_the_database_leads_to_the_same_lock(tmp_path: Path) -> None:
 
 def test_nothing_is_written_under_a_lock_that_was_lost(postgres_server: str, tmp_path: Path) -> None:
     store = stores.open(fresh_database(postgres_server, tmp_path.name))
-    cut = text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND database = "
+    cut = text("SELECT pg_terminate_backend(pid, 60000) FROM pg_locks WHERE locktype = 'advisory' AND database = "
                "(SELECT oid FROM pg_database WHERE datname = current_database())")  # fmt: skip
     with store.lock("study-7"):
         with store.writing() as connection:

@@ -7,7 +7,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Column, Integer, MetaData, Table, inspect, select
+from sqlalchemy import Column, Integer, MetaData, Table, create_engine, inspect, select
 
 from diptych import store as stores
 from diptych.store import migrations, schema
@@ -37,7 +37,29 @@ def test_there_is_one_line_of_steps() -> None:
     assert len(scripts.get_bases()) == 1
 
 
-def test_the_first_step_can_be_undone_and_done_again(store: Store, url: str) -> None:
+def revisions() -> list[str]:
+    """Of the steps, the first one first."""
+    found = ScriptDirectory.from_config(migrations.config()).walk_revisions()
+    return [script.revision for script in found][::-1]
+
+
+@pytest.mark.parametrize("revision", revisions())
+def test_a_store_of_an_older_diptych_is_brought_up_to_date(revision: str, url: str) -> None:
+    engine = create_engine(url)
+    with engine.begin() as connection:
+        config = migrations.config()
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+        add_study(connection, name="old")
+    engine.dispose()
+    store = stores.open(url)
+    assert differences(store, schema.metadata) == []
+    with store.reading() as connection:
+        assert connection.scalars(select(schema.studies.c.name)).all() == ["old"]
+    store.close()
+
+
+def test_all_steps_can_be_undone_and_done_again(store: Store, url: str) -> None:
     with store.writing() as connection:
         add_study(connection)
         config = migrations.config()

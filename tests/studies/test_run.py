@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import select
 
 from diptych import measure, providers, settings
-from diptych.errors import MissingKey, StoreError
+from diptych.errors import MissingKey, StoreError, StudyError
 from diptych.images import Picture, Request
 from diptych.providers import jobs
 from diptych.providers.links import Pace
@@ -120,7 +120,7 @@ def test_the_budget_is_kept(store: Store, make: Make, go: Go) -> None:
     assert done[by_label["fake-b"]] == 20  # what costs nothing goes on
     assert outcome.over_budget == ("fake-a price=0.25 latency=0.02",)
     assert study.spent == pytest.approx(1.0)
-    create.set_budget(store, study_id, 100.0)
+    create.amend(store, study_id, budget=100.0)
     assert go(study_id).over_budget == ()
     assert states(store) == {"done": 40}
 
@@ -134,6 +134,38 @@ def test_a_price_that_was_too_low_is_learned_from(store: Store, bfl: BlackForest
     assert len(costs) == 3
     assert min(costs) > 0.03
     assert study.spent == pytest.approx(sum(costs))
+
+
+def test_a_budget_needs_every_price(store: Store, openai: OpenAI, make: Make, go: Go) -> None:
+    """A study that was made without a budget gets one, while a price is unknown."""
+    study_id = make(IMAGE)
+    create.amend(store, study_id, budget=0.01)
+    with pytest.raises(StudyError, match=f"what {IMAGE} costs is unknown"):
+        go(study_id)
+    assert openai.requests == []
+    create.amend(store, study_id, prices={IMAGE: 0.004})
+    go(study_id)
+    assert states(store) == {"done": 2, "planned": 2}
+    assert results.load(store).spent == pytest.approx(0.008)
+
+
+def test_what_a_picture_cost_is_remembered(store: Store, bfl: BlackForestLabs, make: Make, go: Go) -> None:
+    study_id = make("flux-2-pro", prices={"flux-2-pro": 0.01}, budget=0.05, samples=10, size="1024x1024")
+    go(study_id, concurrency={"black_forest_labs": 1})
+    charged = len(bfl.charges)
+    go(study_id, concurrency={"black_forest_labs": 1})  # the estimate alone would ask for one more
+    assert len(bfl.charges) == charged
+
+
+def test_a_place_that_takes_no_pictures_is_found_before_anything_is_paid_for(
+    store: Store, openai: OpenAI, make: Make, go: Go, home: Path
+) -> None:
+    study_id = make(IMAGE)
+    (home / "pictures").write_bytes(b"a file where a folder should be")
+    with pytest.raises(StoreError, match="Pictures cannot be kept in"):
+        go(study_id)
+    assert openai.requests == []
+    assert states(store) == {"planned": 4}
 
 
 def test_the_purse_waits_for_what_may_turn_out_cheaper() -> None:

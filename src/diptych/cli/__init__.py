@@ -22,6 +22,7 @@ from diptych.cli import (
     pilot,
     report,
     show,
+    studies,
     train,
 )
 from diptych.errors import DiptychError
@@ -38,6 +39,7 @@ app.command("generate")(generate.command)
 app.command("edit")(edit.command)
 app.command("demo")(demo.command)
 app.command("pilot")(pilot.command)
+app.command("studies")(studies.command)
 app.command("import")(import_pictures.command)
 app.command("report")(report.command)
 app.command("show")(show.command)

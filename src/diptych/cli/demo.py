@@ -33,14 +33,14 @@ def command(
     """
     from diptych import measure, report, store
     from diptych.cli import pilot
-    from diptych.studies import results
+    from diptych.studies import results, votes
 
     check_writable(out, force=report.is_report(out))
     opened = store.open()
     try:
         name = pilot.study(opened, MODELS, prompts or [], samples=SAMPLES, seed=seed)
         found = results.load(opened, name, measure_version=measure.VERSION)
-        page = report.write(found, opened.pictures, out)
+        page = report.write(found, opened.pictures, out, votes=votes.load(opened, found.id))
     finally:
         opened.close()
     if open_page and sys.stdout.isatty():

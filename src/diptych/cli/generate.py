@@ -58,6 +58,7 @@ def make(
     """Ask for each picture and write it as soon as it is there; names of what was written go to standard output."""
     from diptych.cli.terminal import Progress, show_picture
 
+    _check_names(paths, model, force=force)
     count = len(requests)
     made: list[tuple[Picture, Path]] = []
     progress = Progress(preview=preview)
@@ -77,6 +78,16 @@ def make(
             if not progress.previewed:
                 show_picture(picture.image)
             typer.echo(path)
+
+
+def _check_names(paths: list[Path], model: str, *, force: bool) -> None:
+    """Raise now for a name that a vendor's picture may turn out to need, before it is paid for."""
+    from diptych.catalogue import load
+
+    if load().find(model).provider != "local":
+        for path in paths:
+            for suffix in SUFFIXES.values():
+                check_writable(path.with_suffix(suffix), force=force)
 
 
 def samples_for(request: Request, count: int, model: str) -> list[Request]:

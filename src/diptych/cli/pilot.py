@@ -69,7 +69,7 @@ def command(
     """
     from diptych import store as stores
     from diptych.cli.study_view import print_plan, print_results
-    from diptych.studies import create, forecast, plan
+    from diptych.studies import create, forecast, plan, results
     from diptych.studies import run as running
 
     opened = stores.open(store)
@@ -102,7 +102,10 @@ def command(
         _check(asked, open_provider)
         study_id, name, new = create.create(opened, asked, name)
     else:
-        study_id, new = _existing(opened, name, budget), False
+        study_id, new = results.find(opened, name), False
+        if not dry_run:
+            create.amend(opened, study_id, budget=budget, prices=_prices(price or []))
+        budget = budget if budget is not None else results.budget(opened, study_id)
     coming = forecast.of_study(opened, study_id, limits, retry_unknown=retry_unknown, retry_failed=retry_failed)
     print_plan(asked.prompts if asked and new else None, coming, budget, name=name or "", new=new, to_stdout=dry_run)
     if dry_run:
@@ -175,15 +178,6 @@ def _check(asked: Plan, open_provider: OpenProvider) -> None:
         [(one.model, [asked.request(one, prompt, 0) for prompt in asked.prompts.prompts]) for one in asked.contestants],
         open_provider,
     )
-
-
-def _existing(opened: Store, name: str | None, budget: float | None) -> int:
-    from diptych.studies import create, results
-
-    study_id = results.find(opened, name)
-    if budget is not None:
-        create.set_budget(opened, study_id, budget)
-    return study_id
 
 
 def _confirm(coming: Forecast, yes: bool) -> None:

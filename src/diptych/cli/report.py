@@ -42,7 +42,7 @@ def command(
 
     from diptych import measure, report, store
     from diptych.errors import InvalidRequest
-    from diptych.studies import results
+    from diptych.studies import results, votes
 
     asked = [name for name, wanted in (("--full", full), ("--json", as_json), ("--csv", as_csv)) if wanted]
     if len(asked) > 1:
@@ -56,7 +56,14 @@ def command(
         from diptych.cli.terminal import console
 
         with console.status(f"Making the report of {escape(found.name)}"):  # shown at a terminal only
-            page = report.write(found, opened.pictures, out or _default(found, full=full), full=full, force=force)
+            page = report.write(
+                found,
+                opened.pictures,
+                out or _default(found, full=full),
+                votes=votes.load(opened, found.id),
+                full=full,
+                force=force,
+            )
     finally:
         opened.close()
     if open_page and sys.stdout.isatty():

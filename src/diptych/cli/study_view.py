@@ -224,7 +224,8 @@ def _remarks(study: results.Results, outcome: Outcome) -> list[str]:
         )
     if "failed" in states:
         failed = [sample for sample in study.samples if sample.state == "failed"]
-        remarks.append(f"{len(failed)} failed, the first with: {failed[0].error}. {again} --retry-failed repeats them.")
+        said = str(failed[0].error).rstrip(".")
+        remarks.append(f"{len(failed)} failed, the first with: {said}. {again} --retry-failed repeats them.")
     if "waiting" in states:
         remarks.append(f"{states.count('waiting')} still at the vendor: {again} asks for them.")
     if "done" in states:

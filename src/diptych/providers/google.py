@@ -26,6 +26,7 @@ from diptych.errors import (
     DiptychError,
     InvalidRequest,
     MissingExtra,
+    NoAccess,
     NotAvailable,
     ProviderError,
     Refused,
@@ -345,7 +346,10 @@ def _failure(answer: Answer) -> DiptychError:
         if isinstance(delay, str) and delay.endswith("s"):
             headers.setdefault("retry-after", delay[:-1])
     # This one comes with the status of too many requests, but no waiting mends it.
-    kind = ProviderError if "credits are depleted" in answer.words else None
+    depleted = "credits are depleted" in answer.words
+    # A wrong key comes with the status of a malformed request.
+    wrong = any(at(detail, "reason") == "API_KEY_INVALID" for detail in (details if isinstance(details, list) else []))
+    kind = NoAccess if depleted or wrong else None
     return failure(NAME, answer.status, answer.words, headers=headers, kind=kind)
 
 

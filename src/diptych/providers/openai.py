@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 from diptych import settings
 from diptych.catalogue import TokenUsage
-from diptych.errors import BadAnswer, MissingExtra, ProviderError, Refused, Unanswered
+from diptych.errors import BadAnswer, MissingExtra, NoAccess, ProviderError, Refused, Unanswered
 from diptych.images import SUFFIXES, Input, Picture, Request
 from diptych.providers import Message, Watch, Written
 from diptych.providers.calling import Stopwatch, failure, finish, only, retrying, shortened
@@ -203,7 +203,7 @@ def _failure(answer: Answer) -> ProviderError:
     if code in REFUSALS:
         kind = Refused
     elif code == "insufficient_quota":  # a 429 that no waiting mends
-        kind = ProviderError
+        kind = NoAccess
     return failure(NAME, answer.status, answer.words, headers=answer.headers, request_id=request_id, kind=kind)
 
 

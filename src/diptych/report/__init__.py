@@ -3,6 +3,7 @@
     evidence.py    quantiles, the sign test
     summary.py     a study in numbers
     answer.py      the answer in a sentence
+    judged.py      what blind votes say
     claims.py      what is published, beside what was measured
     plots.py       strips and panels as SVG
     gallery.py     which pictures are shown, in how many bytes
@@ -21,20 +22,31 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from diptych.store.pictures import Pictures
     from diptych.studies.results import Results
+    from diptych.studies.votes import Counted
 
 
-def write(results: Results, pictures: Pictures, out: Path, *, full: bool = False, force: bool = False) -> Path:
+def write(
+    results: Results,
+    pictures: Pictures,
+    out: Path,
+    *,
+    votes: Counted | None = None,
+    full: bool = False,
+    force: bool = False,
+) -> Path:
     """Write the report of a study, and return the page.
 
+    votes: `studies.votes.load(store, results.id)`; without them the report says that nobody has judged yet.
     results: `studies.results.load(..., measure_version=measure.VERSION)`. pictures: those of its store. out: an HTML
     file of at most 25 MB that needs nothing else; with `full` a folder with `index.html` and the original pictures.
     An earlier report there is replaced, any other file only with `force`, any other folder never. Raises OutputError.
     """
-    from diptych.report import page
+    from diptych.report import judged, page
 
+    rated = None if votes is None else judged.judge(votes.votes, votes.inconsistent)
     if full:
-        return page.write_folder(results, pictures, out)
-    return page.write_page(results, pictures, out, force=force)
+        return page.write_folder(results, pictures, out, rated)
+    return page.write_page(results, pictures, out, rated, force=force)
 
 
 def is_report(path: Path) -> bool:

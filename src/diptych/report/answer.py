@@ -15,9 +15,9 @@ from dataclasses import dataclass
 
 from diptych.report import words
 from diptych.report.evidence import LEVEL, Paired
+from diptych.report.judged import Judged, sentence, verdict
 from diptych.report.summary import Line, Summary
 
-NOT_JUDGED = "nobody has judged yet which looks better"
 LONGEST_NAME = 60
 MOST_NAMED = 4
 """Models in one sentence."""
@@ -32,7 +32,7 @@ class Answer:
     """Sentences, the most important first."""
 
 
-def answer(summary: Summary, *, prompts: int) -> Answer:
+def answer(summary: Summary, *, prompts: int, judged: Judged | None = None) -> Answer:
     counts = summary.counts
     with_pictures = [line for line in summary.lines if line.counts.done]
     if not counts.total:
@@ -41,9 +41,10 @@ def answer(summary: Summary, *, prompts: int) -> Answer:
         return Answer("Nothing has been asked yet.", (f"{words.count(counts.total, 'sample')} are planned.",))
     if not with_pictures:
         return Answer("No picture came back.", (*_shortfalls(summary.lines), *_still_to_come(summary)))
-    evidence = [*_time_evidence(summary, with_pictures), *_cost_evidence(summary, with_pictures)]
+    votes = [] if judged is None else [sentence(judged)]
+    evidence = [*votes, *_time_evidence(summary, with_pictures), *_cost_evidence(summary, with_pictures)]
     return Answer(
-        headline=_headline(summary, with_pictures),
+        headline=_headline(summary, with_pictures, judged),
         evidence=(*evidence, *_shortfalls(summary.lines), *_still_to_come(summary), _scope(summary, prompts)),
     )
 
@@ -51,7 +52,7 @@ def answer(summary: Summary, *, prompts: int) -> Answer:
 # The headline
 
 
-def _headline(summary: Summary, lines: Sequence[Line]) -> str:
+def _headline(summary: Summary, lines: Sequence[Line], judged: Judged | None) -> str:
     if len(lines) == 1:
         return _alone(summary, lines[0])
     timed = [line for line in lines if line.seconds is not None]
@@ -59,7 +60,7 @@ def _headline(summary: Summary, lines: Sequence[Line]) -> str:
     cost = _cost_claim(summary, lines, said)
     troubled = [line for line in summary.lines if _lost(line) >= MANY]
     but = f"; {_trouble(troubled)}" if troubled else ""
-    return f"{said}{cost}{but}, and {NOT_JUDGED}."
+    return f"{said}{cost}{but}, and {verdict(judged)}."
 
 
 def _alone(summary: Summary, line: Line) -> str:

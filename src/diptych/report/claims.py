@@ -8,7 +8,7 @@ latency not on this machine, a cap not by a study that never went near it, a rat
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -21,6 +21,7 @@ from diptych.errors import InvalidRequest
 from diptych.images import Request, parse_size
 from diptych.report import words
 from diptych.report.evidence import LEVEL, sign_test
+from diptych.report.judged import Judged
 from diptych.report.summary import Line, done
 from diptych.studies.results import Results, SampleRow
 
@@ -60,25 +61,34 @@ class Claims:
     unreadable: bool = False
 
 
-def check(results: Results, lines: Sequence[Line]) -> tuple[Claims, ...]:
+def check(results: Results, lines: Sequence[Line], votes: Judged | None = None) -> tuple[Claims, ...]:
     samples: dict[int, list[SampleRow]] = {line.row.id: [] for line in lines}
     for sample in results.samples:
         samples[sample.contestant_id].append(sample)
-    return tuple(_of_contestant(line, done(samples[line.row.id])) for line in lines)
+    models = {line.label: _model(line) for line in lines}
+    return tuple(_of_contestant(line, done(samples[line.row.id]), models, votes) for line in lines)
 
 
-def _of_contestant(line: Line, pictures: Sequence[SampleRow]) -> Claims:
+def _model(line: Line) -> Model | None:
+    try:
+        return Model.model_validate_json(json.dumps(dict(line.row.facts)))
+    except ValidationError:
+        return None
+
+
+def _of_contestant(
+    line: Line, pictures: Sequence[SampleRow], models: Mapping[str, Model | None], votes: Judged | None
+) -> Claims:
     if not line.row.facts:  # pictures made elsewhere, by a model that nobody has described
         return Claims(line.label, ())
-    try:
-        model = Model.model_validate_json(json.dumps(dict(line.row.facts)))
-    except ValidationError:
+    model = models[line.label]
+    if model is None:
         return Claims(line.label, (), unreadable=True)
     claims = [
         *(_price(price, model, line, pictures) for price in model.prices),
         *(_latency(latency, model, line, pictures) for latency in model.latency),
         *_caps(model, pictures),
-        *(_rating(rating) for rating in model.ratings),
+        *(_rating(rating, line.label, models, votes) for rating in model.ratings),
     ]
     return Claims(line.label, tuple(claims))
 
@@ -283,15 +293,42 @@ def _multiple(fact: Fact, sized: Sequence[tuple[int, int]]) -> tuple[Verdict, st
 # Ratings
 
 
-def _rating(rating: Rating) -> Claim:
+def _rating(rating: Rating, label: str, models: Mapping[str, Model | None], votes: Judged | None) -> Claim:
+    """Scales cannot be compared, but orders can: who is above whom there, and here."""
     interval = f" ± {rating.interval:g}" if rating.interval is not None else ""
     variant = f" ({rating.variant})" if rating.variant else ""
+    verdict, measured = _orders(rating, label, models, votes)
     return Claim(
         what=f"rating, {SCALES[rating.scale]}",
         published=f"{rating.value:g}{interval}{variant}",
         source=rating.source,
         date=rating.date,
         note=rating.note,
-        measured="nobody has judged these pictures yet",
-        verdict="open",
+        measured=measured,
+        verdict=verdict,
     )
+
+
+def _orders(
+    rating: Rating, label: str, models: Mapping[str, Model | None], votes: Judged | None
+) -> tuple[Verdict, str]:
+    if votes is None:
+        return "open", "nobody has judged these pictures yet"
+    agreeing: list[str] = []
+    differing: list[str] = []
+    for other, model in models.items():
+        published = None if model is None else next((r for r in model.ratings if r.scale == rating.scale), None)
+        if other == label or published is None or published.value == rating.value:
+            continue
+        try:
+            contrast = votes.first.contrast(label, other)
+        except KeyError:  # the votes compare these two by nothing
+            continue
+        if contrast.apart and contrast.difference.value is not None:
+            same = (contrast.difference.value > 0) == (rating.value > published.value)
+            (agreeing if same else differing).append(other)
+    if differing:
+        return "differs", f"the votes here order it otherwise beside {words.listed(differing)}"
+    if agreeing:
+        return "agrees", f"the votes here order it alike beside {words.listed(agreeing)}"
+    return "open", "the votes here separate it from no model that is rated there"

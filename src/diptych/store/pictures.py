@@ -27,6 +27,9 @@ class Pictures(Protocol):
     def get(self, sha256: str) -> bytes:
         """The original bytes. Raises StoreError where they are missing or not those that were put."""
 
+    def check(self) -> None:
+        """Raise StoreError now where `put` would later."""
+
 
 def open_pictures(place: str) -> Pictures:
     """place: a folder, or a URL that fsspec knows. Raises StoreError."""
@@ -80,6 +83,17 @@ class Folder:
             raise StoreError(f"A picture cannot be kept in {self.folder}: {_said(error)}.") from None
         return sha256
 
+    def check(self) -> None:
+        probe = self.folder / f".{secrets.token_hex(8)}.part"
+        try:
+            _make(self.folder)
+            try:
+                probe.write_bytes(b"?")
+            finally:
+                probe.unlink(missing_ok=True)
+        except OSError as error:
+            raise StoreError(f"Pictures cannot be kept in {self.folder}: {_said(error)}.") from None
+
     def get(self, sha256: str) -> bytes:
         try:
             data = self.path(sha256).read_bytes()
@@ -111,6 +125,15 @@ class Remote:
         except Exception as error:  # every file system raises errors of its own
             raise StoreError(f"A picture cannot be kept at {self.place}: {_said(error)}.") from error
         return sha256
+
+    def check(self) -> None:
+        probe = f"{self.root}/.{secrets.token_hex(8)}.part"
+        try:
+            self.system.makedirs(self.root, exist_ok=True)
+            self.system.pipe_file(probe, b"?")
+            self.system.rm_file(probe)
+        except Exception as error:
+            raise StoreError(f"Pictures cannot be kept at {self.place}: {_said(error)}.") from error
 
     def get(self, sha256: str) -> bytes:
         path = self._path(sha256)

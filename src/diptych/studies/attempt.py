@@ -34,7 +34,7 @@ class Purse:
     """The budget. What is reserved is settled when its price is known, or decided."""
 
     def __init__(self, budget: float | None, counted: float) -> None:
-        self._budget = budget
+        self.budget = budget
         self._flying = 0
         self._changed = asyncio.Condition()
         self.counted = counted
@@ -43,7 +43,7 @@ class Purse:
     async def reserve(self, dollars: float) -> bool:
         """Take `dollars` out, waiting for requests under way that may turn out cheaper; False when it cannot be."""
         async with self._changed:
-            while self._budget is not None and dollars > 0 and self.counted + dollars > self._budget + 1e-9:
+            while self.budget is not None and dollars > 0 and self.counted + dollars > self.budget + 1e-9:
                 if self._flying == 0:
                     return False
                 await self._changed.wait()

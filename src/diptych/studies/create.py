@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Connection, Insert, insert, select, update
 
 from diptych.errors import InvalidRequest, StudyError
+from diptych.images import Cost
 from diptych.store import schema
 from diptych.store.database import Store
 from diptych.studies.plan import Plan
@@ -46,6 +47,9 @@ def create(store: Store, plan: Plan, name: str | None = None) -> tuple[int, str,
         if found is not None:
             if plan.budget is not None:
                 connection.execute(t.update().where(t.c.id == found.id).values(budget=plan.budget))
+            for contestant, estimate in zip(plan.contestants, plan.estimates, strict=True):
+                if estimate.per_picture is not None:  # what the catalogue or the person knows now
+                    _set_estimate(connection, found.id, contestant.label, estimate.per_picture)
             return found.id, found.name, False
         name = name or _free_name(plan, set(connection.scalars(select(t.c.name))))
         study_id = _inserted(
@@ -72,12 +76,36 @@ def create(store: Store, plan: Plan, name: str | None = None) -> tuple[int, str,
         return study_id, name, True
 
 
-def set_budget(store: Store, study_id: int, budget: float) -> None:
-    """Raises InvalidRequest for what is no amount of money."""
-    if not 0 <= budget < float("inf"):
+def amend(
+    store: Store, study_id: int, *, budget: float | None = None, prices: Mapping[str, float] | None = None
+) -> None:
+    """Give a study another budget, and prices a picture by label or model. What is None stays as it is.
+
+    Raises InvalidRequest for what is no amount of money, and a price for who takes no part.
+    """
+    if budget is not None and not 0 <= budget < float("inf"):
         raise InvalidRequest(f"The budget is {budget:g}; it is in dollars, at least 0.")
+    c = schema.contestants
     with store.writing() as connection:
-        connection.execute(update(schema.studies).where(schema.studies.c.id == study_id).values(budget=budget))
+        if budget is not None:
+            connection.execute(update(schema.studies).where(schema.studies.c.id == study_id).values(budget=budget))
+        rows = connection.execute(select(c.c.label, c.c.model).where(c.c.study_id == study_id)).all()
+        for name, dollars in (prices or {}).items():
+            labels = [row.label for row in rows if name in (row.label, row.model)]
+            if not labels:
+                known = ", ".join(row.label for row in rows)
+                raise InvalidRequest(f"A price is given for {name}, which takes no part; there are {known}.")
+            for label in labels:
+                _set_estimate(connection, study_id, label, Cost(dollars, "price", "given"))
+
+
+def _set_estimate(connection: Connection, study_id: int, label: str, cost: Cost) -> None:
+    c = schema.contestants
+    connection.execute(
+        update(c)
+        .where(c.c.study_id == study_id, c.c.label == label)
+        .values(estimate=cost.dollars, estimate_source=dataclasses.asdict(cost))
+    )
 
 
 def now() -> str:

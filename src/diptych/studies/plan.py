@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -212,7 +213,7 @@ def seconds_before(store: Store, label: str) -> float | None:
     """The median over the last hundred samples of this contestant, in any study."""
     s, c = schema.samples, schema.contestants
     with store.reading() as connection:
-        seconds = sorted(
+        seconds = list(
             connection.scalars(
                 select(s.c.seconds)
                 .join(c, c.c.id == s.c.contestant_id)
@@ -221,7 +222,7 @@ def seconds_before(store: Store, label: str) -> float | None:
                 .limit(100)
             )
         )
-    return seconds[len(seconds) // 2] if seconds else None
+    return statistics.median(seconds) if seconds else None
 
 
 def _check_budget(budget: float | None, contestants: Sequence[Contestant], estimates: Sequence[Estimate]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import Table, func, select
 
 from diptych.errors import StudyError, near
 from diptych.store import schema
@@ -104,6 +104,42 @@ def names(store: Store) -> list[str]:
         return list(connection.scalars(select(schema.studies.c.name).order_by(schema.studies.c.id.desc())))
 
 
+@dataclass(frozen=True)
+class Overview:
+    """A study in a line."""
+
+    name: str
+    created: str
+    prompts: int
+    contestants: int
+    samples: int
+    done: int
+    spent: float
+
+
+def overview(store: Store) -> list[Overview]:
+    """Every study, the latest first."""
+    t, a = schema.studies, schema.attempts
+
+    def number(table: Table, *conditions: Any) -> Any:
+        return select(func.count()).where(table.c.study_id == t.c.id, *conditions).scalar_subquery()
+
+    spent = select(func.sum(func.coalesce(a.c.charge, a.c.reserved))).where(a.c.study_id == t.c.id).scalar_subquery()
+    with store.reading() as connection:
+        rows = connection.execute(
+            select(
+                t.c.name,
+                t.c.created,
+                number(schema.prompts),
+                number(schema.contestants),
+                number(schema.samples),
+                number(schema.samples, schema.samples.c.state == "done"),
+                func.coalesce(spent, 0.0),
+            ).order_by(t.c.id.desc())
+        )
+        return [Overview(*row) for row in rows]
+
+
 def find(store: Store, name: str | None = None) -> int:
     """The id of the study `name`, or of the latest. Raises StudyError."""
     known = names(store)
@@ -117,6 +153,13 @@ def find(store: Store, name: str | None = None) -> int:
     if found is None:  # removed meanwhile
         raise StudyError(f"There is no study named {name!r}.")
     return int(found)
+
+
+def budget(store: Store, study_id: int) -> float | None:
+    """Dollars; None where the study has none."""
+    with store.reading() as connection:
+        found = connection.scalar(select(schema.studies.c.budget).where(schema.studies.c.id == study_id))
+    return None if found is None else float(found)
 
 
 def load(store: Store, name: str | None = None, *, measure_version: int | None = None) -> Results:

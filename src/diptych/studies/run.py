@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, func, select, update
 
 from diptych import catalogue, providers
-from diptych.errors import DiptychError, ProviderError, Refused, StoreError
+from diptych.errors import DiptychError, NoAccess, ProviderError, Refused, StoreError, StudyError
 from diptych.images import Request
 from diptych.settings import config
 from diptych.store import schema
@@ -162,11 +162,21 @@ class _Run:
         t, s = schema.contestants, schema.samples
         with self.store.reading() as connection:
             rows = connection.execute(select(t).where(t.c.study_id == self.study_id).order_by(t.c.position)).all()
+            most = select(s.c.contestant_id, func.max(s.c.cost)).where(s.c.study_id == self.study_id)
+            paid = {row[0]: row[1] or 0.0 for row in connection.execute(most.group_by(s.c.contestant_id))}
         for row in rows:
             if row.provider == "import":
                 continue
-            self.contestants[row.id] = _Contestant(row.id, row.label, known.find(row.model))
-            self.ledger.dearest[row.id] = 0.0 if row.provider == "local" else row.estimate or 0.0
+            contestant = _Contestant(row.id, row.label, known.find(row.model))
+            self.contestants[row.id] = contestant
+            unpriced = row.estimate is None and row.provider != "local"
+            if self.purse.budget is not None and unpriced and self._left([contestant]):
+                raise StudyError(
+                    f"A budget cannot be kept: what {row.label} costs is unknown. "
+                    f"Give a price: --price {row.model}=DOLLARS."
+                )
+            estimate = 0.0 if row.provider == "local" else row.estimate or 0.0
+            self.ledger.dearest[row.id] = max(estimate, paid.get(row.id, 0.0))
         again = [*(["unknown"] if retry_unknown else []), *(["failed"] if retry_failed else [])]
 
         def write(connection: Connection) -> None:
@@ -216,6 +226,8 @@ class _Run:
         for contestant in self.contestants.values():
             by_provider.setdefault(contestant.model.provider, []).append(contestant)
         busy = {name: who for name, who in by_provider.items() if self._left(who)}
+        if busy:
+            self.store.pictures.check()  # before anything is paid for that could not be kept
         async with contextlib.AsyncExitStack() as opened:
             ready = []
             for name, who in busy.items():
@@ -339,7 +351,8 @@ class _Run:
             request = Request.from_dict(cell.request)
             picture = await provider.generate(contestant.model, request, attempt)
         except ProviderError as error:
-            if error.status in HOPELESS and attempt.handle is None and not isinstance(error, Refused):
+            hopeless = isinstance(error, NoAccess) or error.status in HOPELESS
+            if hopeless and attempt.handle is None and not isinstance(error, Refused):
                 self.hopeless[contestant.id] = str(error)
                 await attempt.fail(error, state="planned")
             else:

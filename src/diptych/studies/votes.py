@@ -133,7 +133,7 @@ def cast(
         criterion=criterion,
         choice=choice,
         seconds=seconds if seconds is None or 0 <= seconds < 86_400 else None,
-        reason=None if reason is None else _storable(reason[:LONGEST_REASON]),
+        reason=None if reason is None else storable(reason[:LONGEST_REASON]),
     )
     if (known.trial_id, known.choice, known.criterion) != (trial_id, choice, criterion):
         raise InvalidRequest("This key was another vote's.")
@@ -176,7 +176,7 @@ def _add(connection: Connection, key: str, **values: Any) -> Any:
     return _by_key(connection, key)
 
 
-def _storable(text: str) -> str:
+def storable(text: str) -> str:
     return text.encode("utf-8", "replace").decode().replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
@@ -200,28 +200,29 @@ class Counted:
     inconsistent: int
 
 
-def load(store: Store, study_id: int | None = None, *, kind: str | None = None) -> Counted:
+def load(store: Store, study_id: int | None = None, *, kind: str | None = None, pictures: bool = True) -> Counted:
     """The votes that count, of one study or of all: the last of each trial and criterion that was not taken back.
 
-    kind: of judges, `person` or `model`; None is both. Contestants of the same label in several studies are one model,
-    prompts of the same text one prompt. Only models, prompts and judges that have votes are named, in the order in
-    which they were made. Seconds are to the millisecond.
+    kind: of judges, `person` or `model`; None is both. pictures: False leaves out which two each vote is about, as
+    ratings do not look at it, and a million votes are read the sooner. Contestants of the same label in several
+    studies are one model, prompts of the same text one prompt. Only models, prompts and judges that have votes are
+    named, in the order in which they were made. Seconds are to the millisecond.
     """
     with store.reading() as connection:
-        rows = _rows(connection, study_id)
-        rows = {name: column[counts] for counts in [_counts(connection, rows)] for name, column in rows.items()}
+        rows = _rows(connection, study_id, pictures)
+        rows = _where(rows, _counts(connection, rows))
         of_trial, judges = _judges(connection, study_id, kind)
         labels, texts, categories = _names(connection)
     judge = of_trial[rows["trial"]]
     theirs = judge >= 0
     decided = theirs & (rows["choice"] != INCONSISTENT)
-    kept = {name: column[decided] for name, column in rows.items()}
+    kept = _where({**rows, "judge": judge}, decided)
 
     sides, models = _numbered(np.concatenate([kept["left"], kept["right"]]), labels)
     left, right = np.split(sides, 2)
     prompt, prompts = _numbered(kept["prompt"], texts)
     category, named = _numbered(kept["prompt"], categories)
-    number, voted = _numbered(judge[decided], judges)
+    number, voted = _numbered(kept["judge"], judges)
     return Counted(
         arena.Votes(
             models=models,
@@ -236,12 +237,19 @@ def load(store: Store, study_id: int | None = None, *, kind: str | None = None) 
             category=category,
             seconds=np.where(kept["milliseconds"] < 0, np.nan, kept["milliseconds"] / 1000),
             categories=named,
+            pictures=_pairs(kept["left_sample"], kept["right_sample"]) if pictures else None,
         ),
         inconsistent=int((theirs & ~decided).sum()),
     )
 
 
-def _rows(connection: Connection, study_id: int | None) -> dict[str, Column]:
+def that_count(connection: Connection, study_id: int | None = None) -> Column:
+    """Ids of the votes that count, of one study or of all, inconsistent ones too; in their order."""
+    rows = _rows(connection, study_id, pictures=False)
+    return rows["id"][_counts(connection, rows)]
+
+
+def _rows(connection: Connection, study_id: int | None, pictures: bool) -> dict[str, Column]:
     """Every row of the table of votes with its trial, as numbers in the order of their ids.
 
     The database writes each column as one text, which numpy reads: rows as Python's objects would take many times as
@@ -257,6 +265,8 @@ def _rows(connection: Connection, study_id: int | None) -> dict[str, Column]:
         "right": t.c.right_contestant_id,
         "prompt": t.c.prompt_id,
     }
+    if pictures:
+        numbers |= {"left_sample": t.c.left_sample_id, "right_sample": t.c.right_sample_id}
     query = select(
         *(_joined(column).label(name) for name, column in numbers.items()),
         *(_letters(column, known).label(name) for name, (column, known) in words.items()),
@@ -312,6 +322,10 @@ def _counts(connection: Connection, rows: Mapping[str, Column]) -> NDArray[np.bo
     return counts
 
 
+def _where(rows: Mapping[str, Column], keep: NDArray[np.bool_]) -> dict[str, Column]:
+    return dict(rows) if keep.all() else {name: column[keep] for name, column in rows.items()}
+
+
 def _judges(connection: Connection, study_id: int | None, kind: str | None) -> tuple[Column, dict[int, str]]:
     """Judges' numbers by the ids of trials, -1 for none of that kind; and the judges' ids by number."""
     t, j = schema.trials, schema.judges
@@ -350,3 +364,9 @@ def _numbered(ids: Column, names: Mapping[int, str]) -> tuple[Column, tuple[str,
         if i in names:
             table[i] = known.setdefault(names[i], len(known))
     return table[ids], tuple(known)
+
+
+def _pairs(one: Column, other: Column) -> Column:
+    """The same number for the same two pictures, whichever side each was on; numbered without gaps."""
+    low, high = np.minimum(one, other), np.maximum(one, other)
+    return np.unique(low * (int(high.max(initial=0)) + 1) + high, return_inverse=True)[1].astype(np.int64)

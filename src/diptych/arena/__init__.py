@@ -1,0 +1,11 @@
+"""Blind comparison as arithmetic: which pair next, what the votes say, when they suffice.
+
+    votes       votes as columns of numbers
+    pairs       which two pictures to show next
+    ratings     the Davidson model, its intervals, ranks
+    betting     evidence about a mean score
+    stopping    when to stop, at a stated chance of a false alarm, however often one looks
+    agreement   whether judges agree, and which of them to look at
+
+Pure functions of their arguments: no clock, no disk, no randomness that is not handed in.
+"""
