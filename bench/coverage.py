@@ -1,11 +1,13 @@
 """Whether 95 % intervals are right 95 times in 100: simulated studies in which prompts and judges have preferences.
 
-    python bench/coverage.py [--studies 1000] [--seed 1] [--processes 2] [--quick] [--only first|second]
+    python bench/coverage.py [--studies 1000] [--seed 1] [--processes 2] [--quick] [--only designs|stress|numbers]
 
 Each study is simulated with known strengths, rated, and its intervals compared with the truth that its scope speaks of:
 these prompts and these judges as they were drawn, or all that could have been drawn. Prompts and judges are drawn at
-random for each vote. Prints two tables in Markdown: the design of the docs, and what it takes to break it.
-The standard error of a figure in the tables is about 0.5 at 1 000 studies.
+random for each vote. Prints three tables in Markdown: differences between models for common designs, the same where
+it is made hard, and the other numbers that have intervals. "False order": studies in which any two models are said to
+be apart that are not, or the other way round, on these prompts and for these judges.
+The standard error of a share in the tables is about 0.5 at 1 000 studies.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 import argparse
 import math
 import time
+import zlib
+from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -37,6 +41,8 @@ TIE_SD = 0.5
 """How much judges differ in how readily they call a tie."""
 CHUNKS = 8
 GRID = 60
+NUMBERS = ("difference", "rating", "win rate", "side")
+"""What has an interval. Differences and ratings are in points, the side in natural logits."""
 
 
 @dataclass(frozen=True)
@@ -64,22 +70,34 @@ class Design:
 
 @dataclass
 class Count:
-    """Of one scope of one design."""
+    """Of one number, one scope and one design."""
 
     covered: int = 0
     printed: int = 0
     possible: int = 0
+    false_orders: int = 0
     widths: list[float] = field(default_factory=list)
-    ranks_right: int = 0
-    studies: int = 0
+
+    def see(self, estimate: ratings.Estimate, expected: float) -> None:
+        self.possible += 1
+        if estimate.low is None and estimate.high is None:
+            return
+        low = -math.inf if estimate.low is None else estimate.low
+        high = math.inf if estimate.high is None else estimate.high
+        self.printed += 1
+        self.covered += low <= expected <= high
+        self.widths.append(high - low)
 
     def add(self, other: Count) -> None:
         self.covered += other.covered
         self.printed += other.printed
         self.possible += other.possible
+        self.false_orders += other.false_orders
         self.widths += other.widths
-        self.ranks_right += other.ranks_right
-        self.studies += other.studies
+
+
+Counts = dict[tuple[str, str], Count]
+"""By scope and number."""
 
 
 def main() -> None:
@@ -88,21 +106,21 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="100 studies of each design")
-    parser.add_argument("--only", choices=["first", "second"])
+    parser.add_argument("--only", choices=["designs", "stress", "numbers"])
     arguments = parser.parse_args()
     studies = 100 if arguments.quick else arguments.studies
     start = time.perf_counter()
-    print(
-        f"{studies} studies of each design, seed {arguments.seed}. Covered / printed / median width in rating points.\n"
-    )
+    print(f"{studies} studies of each design, seed {arguments.seed}: % covered, median width.")
     with ProcessPoolExecutor(arguments.processes) as pool:
-        for number, designs in (("first", first_table()), ("second", second_table())):
-            if arguments.only in (None, number):
+        for name, designs in (("designs", common()), ("stress", stress())):
+            if arguments.only in (None, name):
                 print_table(designs, studies, arguments.seed, pool)
-    print(f"{time.perf_counter() - start:.0f} s")
+        if arguments.only in (None, "numbers"):
+            print_numbers(common()[1::2], studies, arguments.seed, pool)
+    print(f"\n{time.perf_counter() - start:.0f} s")
 
 
-def first_table() -> list[Design]:
+def common() -> list[Design]:
     return [
         Design(f"{prompts} prompts, {judges} judge{'s' * (judges > 1)}", prompts, judges, votes)
         for prompts in (3, 10, 50)
@@ -111,79 +129,101 @@ def first_table() -> list[Design]:
     ]
 
 
-def second_table() -> list[Design]:
+def stress() -> list[Design]:
     base = Design("", 10, 10, 200)
-    few = replace(base, prompts=3)
+    few = replace(base, prompts=5)
     return [
         replace(base, name="no preferences at all", prompt_sd=0.0, judge_sd=0.0),
-        replace(few, name="the same, 3 prompts", prompt_sd=0.0, judge_sd=0.0),
+        replace(few, name="the same, 5 prompts", prompt_sd=0.0, judge_sd=0.0),
         replace(base, name="twice the preferences", prompt_sd=1.0, judge_sd=1.0),
-        replace(few, name="the same, 3 prompts", prompt_sd=1.0, judge_sd=1.0),
+        replace(few, name="the same, 5 prompts", prompt_sd=1.0, judge_sd=1.0),
         replace(base, name="uneven shares", evenness=2.0),
-        replace(few, name="the same, 3 prompts", evenness=2.0),
+        replace(few, name="the same, 5 prompts", evenness=2.0),
+        replace(base, name="6 prompts, 6 judges", prompts=6, judges=6),
+        replace(base, name="100 votes", votes=100),
         replace(base, name="2 models, 40 votes", models=2, votes=40),
-        replace(few, name="the same, 3 prompts", models=2, votes=40),
+        replace(few, name="the same, 5 prompts", models=2, votes=40),
         replace(base, name="2 models, one far ahead", models=2, top=2.5, votes=60),
         replace(base, name="8 models, 400 votes", models=8, votes=400),
+        replace(base, name="8 equal models, no preferences", models=8, votes=400, top=0.0, prompt_sd=0.0, judge_sd=0.0),
         replace(base, name="2 models, skewed preferences", models=2, shape="skewed", prompt_sd=1.0),
-        replace(few, name="the same, 3 prompts", models=2, shape="skewed", prompt_sd=1.0),
+        replace(few, name="the same, 5 prompts", models=2, shape="skewed", prompt_sd=1.0),
         replace(base, name="2 models, few prompts against", models=2, shape="few", prompt_sd=1.0),
-        replace(few, name="the same, 3 prompts", models=2, shape="few", prompt_sd=1.0),
+        replace(few, name="the same, 5 prompts", models=2, shape="few", prompt_sd=1.0),
     ]
 
 
 def print_table(designs: list[Design], studies: int, seed: int, pool: ProcessPoolExecutor) -> None:
-    print(f"| design | votes | {' | '.join(ratings.SCOPES)} | ranks |")
+    print(f"\n| design | votes | {' | '.join(ratings.SCOPES)} | false order |")
     print("|---|---|" + "---|" * (len(ratings.SCOPES) + 1))
-    for number, design in enumerate(designs):
-        seeds = np.random.SeedSequence((seed, number)).spawn(CHUNKS)
-        sizes = [studies // CHUNKS + (i < studies % CHUNKS) for i in range(CHUNKS)]
-        counts: dict[str, Count] = {scope: Count() for scope in ratings.SCOPES}
-        for part in pool.map(simulate, [design] * CHUNKS, seeds, sizes):
-            for scope, count in part.items():
-                counts[scope].add(count)
-        these = counts["these"]
-        ranks = f"{100 * these.ranks_right / these.studies:.1f}"
-        cells = " | ".join(described(count) for count in counts.values())
-        print(f"| {design.name} | {design.votes} | {cells} | {ranks} |", flush=True)
+    for design in designs:
+        counts = counted(design, studies, seed, pool)
+        cells = " | ".join(described(counts[scope, "difference"]) for scope in ratings.SCOPES)
+        false = 100 * counts["these", "difference"].false_orders / studies
+        print(f"| {design.name} | {design.votes} | {cells} | {false:.1f} |", flush=True)
+
+
+def print_numbers(designs: list[Design], studies: int, seed: int, pool: ProcessPoolExecutor) -> None:
+    print(f"\n| design | votes | number | {' | '.join(ratings.SCOPES)} |")
+    print("|---|---|---|" + "---|" * len(ratings.SCOPES))
+    for design in designs:
+        counts = counted(design, studies, seed, pool)
+        for number in NUMBERS[1:]:
+            cells = " | ".join(described(counts[scope, number]) for scope in ratings.SCOPES)
+            print(f"| {design.name} | {design.votes} | {number} | {cells} |", flush=True)
 
 
 def described(count: Count) -> str:
     if not count.printed:
         return "none"
     share = count.printed / count.possible
-    printed = "" if share == 1 else f" ({100 * share:.0f} % printed)"
-    return f"{100 * count.covered / count.printed:.1f}, {np.median(count.widths):.0f}{printed}"
+    printed = "" if share > 0.995 else f" ({100 * share:.0f} % printed)"
+    width = float(np.median(count.widths))
+    return f"{100 * count.covered / count.printed:.1f}, {width:.{0 if width > 3 else 2}f}{printed}"
 
 
-def simulate(design: Design, seed: np.random.SeedSequence, studies: int) -> dict[str, Count]:
-    """So many studies of a design: how often the contrasts of all pairs are right, by scope."""
+def counted(design: Design, studies: int, seed: int, pool: ProcessPoolExecutor) -> Counts:
+    """All studies of a design."""
+    seeds = np.random.SeedSequence((seed, zlib.crc32(repr(design).encode()))).spawn(CHUNKS)
+    sizes = [studies // CHUNKS + (i < studies % CHUNKS) for i in range(CHUNKS)]
+    counts: Counts = defaultdict(Count)
+    for part in pool.map(simulate, [design] * CHUNKS, seeds, sizes):
+        for key, count in part.items():
+            counts[key].add(count)
+    return counts
+
+
+def simulate(design: Design, seed: np.random.SeedSequence, studies: int) -> Counts:
+    """So many studies: how often each interval holds."""
     rng = np.random.default_rng(seed)
-    counts: dict[str, Count] = {scope: Count() for scope in ratings.SCOPES}
+    counts: Counts = defaultdict(Count)
     for _ in range(studies):
         votes, truth = study(design, rng)
         for scope, rated in ratings.by_scope(votes).items():
             true = truth[scope]
-            count = counts[scope]
+            strengths, rates, false = ratings.ELO * true[:-2], win_rates(true), False
             for contrast in rated.contrasts:
-                difference = contrast.difference
-                count.possible += 1
-                if difference.low is None and difference.high is None:
-                    continue
-                low = -math.inf if difference.low is None else difference.low
-                high = math.inf if difference.high is None else difference.high
-                expected = true[int(contrast.model)] - true[int(contrast.other)]
-                count.printed += 1
-                count.covered += low <= expected <= high
-                count.widths.append(high - low)
-            places = {str(model): place for place, model in enumerate(np.argsort(-true), start=1)}
-            count.studies += 1
-            count.ranks_right += all(m.best_rank <= places[m.model] <= m.worst_rank for m in rated.models)
-    return counts
+                expected = float(strengths[int(contrast.model)] - strengths[int(contrast.other)])
+                counts[scope, "difference"].see(contrast.difference, expected)
+                false |= contrast.apart and expected < 1e-6
+            counts[scope, "difference"].false_orders += false
+            for model in rated.models:
+                counts[scope, "rating"].see(model.rating, ratings.MEAN + strengths[int(model.model)])
+                counts[scope, "win rate"].see(model.win_rate, rates[int(model.model)])
+            counts[scope, "side"].see(rated.side, float(true[-2]))
+    return dict(counts)
+
+
+def win_rates(parameters: Array) -> Array:
+    even = parameters.copy()
+    even[-2] = 0.0
+    p = davidson.probabilities(even)
+    wins = p[..., 0] + p[..., 2] / 2
+    return np.asarray((wins.sum(axis=1) - 0.5) / (len(wins) - 1))
 
 
 def study(design: Design, rng: np.random.Generator) -> tuple[Votes, dict[str, Array]]:
-    """Votes, and for each scope the ratings that endlessly many of them would give."""
+    """Votes, and for each scope the parameters that endlessly many of them would give."""
     models, n = design.models, design.votes
     on_prompts = preferences(rng, design, design.prompts, design.prompt_sd, design.shape)
     on_judges = preferences(rng, design, design.judges, design.judge_sd, "normal")
@@ -202,9 +242,15 @@ def study(design: Design, rng: np.random.Generator) -> tuple[Votes, dict[str, Ar
         models=tuple(map(str, range(models))),
         prompts=tuple(map(str, range(design.prompts))),
         judges=tuple(map(str, range(design.judges))),
-        left=left, right=right, choice=choice, prompt=prompt, judge=judge,
-        criterion=np.zeros(n, dtype=np.int64), category=np.full(n, -1), seconds=np.full(n, np.nan),
-    )  # fmt: skip
+        left=left,
+        right=right,
+        choice=choice,
+        prompt=prompt,
+        judge=judge,
+        criterion=np.zeros(n, dtype=np.int64),
+        category=np.full(n, -1),
+        seconds=np.full(n, np.nan),
+    )
     # What is fixed is there as it was drawn; what is not is there in all its sizes.
     drawn = pairwise(on_prompts), prompt_shares
     every = spread(design, design.prompt_sd, design.shape), np.full(GRID, 1 / GRID)
@@ -218,19 +264,20 @@ def study(design: Design, rng: np.random.Generator) -> tuple[Votes, dict[str, Ar
 
 
 def expected(design: Design, prompts: tuple[Array, Array], judged: Judged) -> Array:
-    """Ratings of votes in their expected shares. prompts: what each does to each pair, and their weights."""
+    """The fit to votes in their expected shares. prompts: what each does to each pair, and their weights."""
     effects, weights = prompts
     strengths = design.strengths()
     p = judged(strengths[:, None] - strengths[None, :] + SIDE + effects)
     counts = np.einsum("p,pabc->abc", weights, p) * (1 - np.eye(design.models)[..., None])
-    return ratings.ELO * davidson.fit(counts * 1e6, 1e3).strengths
+    return davidson.fit(counts * 1e6, 1e3).parameters
 
 
 def of_judges(effects: Array, ties: Array, weights: Array) -> Judged:
     """What these judges say on average. effects: (judges, models, models)."""
 
     def judged(s: Array) -> Array:
-        return np.einsum("j,pjabc->pabc", weights, outcome(s[:, None] + effects, TIE + ties[:, None, None]))
+        p = outcome(s[:, None] + effects, TIE + ties[:, None, None])
+        return np.asarray(np.einsum("j,pjabc->pabc", weights, p))
 
     return judged
 
@@ -247,7 +294,7 @@ def of_all_judges(design: Design) -> Judged:
 def outcome(s: Array, tie: Array) -> Array:
     """Probabilities of left, right, tie."""
     weights = np.exp(np.stack(np.broadcast_arrays(s / 2, -s / 2, tie), axis=-1))
-    return weights / weights.sum(axis=-1, keepdims=True)
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
 def preferences(rng: np.random.Generator, design: Design, count: int, sd: float, shape: str) -> Array:
@@ -266,13 +313,13 @@ def quantiles(shape: str) -> Array:
         return np.where(at < 0.2, -2.0, 0.5)
     values = np.array([NormalDist().inv_cdf(x) for x in at]) if shape == "normal" else 1 + np.log(at)
     values -= values.mean()
-    return values / values.std()
+    return np.asarray(values / values.std())
 
 
 def spread(design: Design, sd: float, shape: str) -> Array:
     """(GRID, models, models): how far differences can be moved, as if each pair were alone."""
     sign = np.sign(np.arange(design.models)[None, :] - np.arange(design.models)[:, None])
-    return quantiles(shape)[:, None, None] * sd * sign
+    return np.asarray(quantiles(shape)[:, None, None] * sd * sign)
 
 
 def pairwise(effects: Array) -> Array:

@@ -1,11 +1,12 @@
 """Many judges at once on one `diptych judge`: how long they wait, and whether every vote is kept once.
 
-    python bench/judging.py [--judges 200] [--votes 10] [--think 2.0] [--side 512]
+    python bench/judging.py [--judges 200] [--votes 10] [--think 2.0] [--arrive 4.0] [--side 512]
 
-All judges come at the same moment. Each does what the page does: asks for a pair, fetches both pictures side by side,
-looks for a while (0.5 to 1.5 times `--think` seconds), votes, and asks for the next pair. One vote in ten is sent twice
-at once, as a page does whose answer was lost. The server is a process of its own, this one is all the judges; both share
-the processors of the machine. At the end the store is read: so many votes were sent, so many are there, none twice.
+Judges come within `--arrive` seconds and then all sit at once. Each does what the page does: asks for a pair, fetches
+both pictures side by side, looks for a while (0.5 to 1.5 times `--think` seconds), votes, and asks for the next pair.
+One vote in ten is sent twice at once, as a page does whose answer was lost. The server is a process of its own, this
+one is all the judges; both share the processors of the machine. At the end the store is read: so many votes were
+sent, so many are there, none twice.
 """
 
 from __future__ import annotations
@@ -55,18 +56,18 @@ class Times:
 
 
 class Connection:
-    """One kept-alive connection that asks one thing at a time: as lean as can be, to leave the processors to the server."""
+    """One kept-alive connection that asks one thing at a time: lean, to leave the processors to the server."""
 
     def __init__(self, port: int, cookies: dict[str, str]) -> None:
         self._port, self._cookies = port, cookies
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
-    async def ask(self, method: str, path: str, token: str = "page", body: Any = None) -> tuple[int, bytes]:
+    async def ask(self, method: str, path: str, ours: str = "page", body: Any = None) -> tuple[int, bytes]:
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
         reader, writer = self._streams
         data = b"" if body is None else json.dumps(body).encode()
-        lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{self._port}", f"X-Diptych: {token}"]
+        lines = [f"{method} {path} HTTP/1.1", f"Host: 127.0.0.1:{self._port}", f"X-Diptych: {ours}"]
         if self._cookies:
             lines.append("Cookie: " + "; ".join(f"{name}={value}" for name, value in self._cookies.items()))
         if body is not None:
@@ -83,7 +84,7 @@ class Connection:
             self._streams[1].close()
 
 
-async def judge(port: int, votes: int, think: float, times: Times, rng: random.Random) -> list[str]:
+async def judge(port: int, votes: int, think: float, arrive: float, times: Times, rng: random.Random) -> list[str]:
     """Keys of the votes that this judge was told are kept."""
     cookies: dict[str, str] = {}
     one, other = Connection(port, cookies), Connection(port, cookies)
@@ -110,6 +111,7 @@ async def judge(port: int, votes: int, think: float, times: Times, rng: random.R
                 lengths = await asyncio.gather(picture(one, left), picture(other, right))
                 assert lengths[0] == lengths[1]
 
+    await asyncio.sleep(rng.uniform(0, arrive))
     state = await following()
     await load(state)
     await load(await following())
@@ -139,7 +141,7 @@ def served(home: str) -> Iterator[tuple[int, int]]:
     """Port and process id of a `diptych judge` of its own."""
     command = [sys.executable, "-m", "diptych.cli", "judge", "--no-open", "--port", "0"]
     environment = {**os.environ, HOME_VARIABLE: home}
-    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
         assert process.stdout is not None
         line = process.stdout.readline()
         found = re.search(r":(\d+)/", line)
@@ -177,11 +179,12 @@ def main() -> None:
     parser.add_argument("--judges", type=int, default=200)
     parser.add_argument("--votes", type=int, default=10, help="of each judge")
     parser.add_argument("--think", type=float, default=2.0, help="seconds to a vote")
+    parser.add_argument("--arrive", type=float, default=4.0, help="seconds within which all of them come")
     parser.add_argument("--side", type=int, default=512, help="pixels of a picture's side")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         make = [*PROMPTS, "-m", "fake-a", "-m", "fake-b", "-n", str(SAMPLES), "--size", f"{given.side}x{given.side}"]
-        subprocess.run(
+        subprocess.run(  # noqa: S603  # the command is ours
             [sys.executable, "-m", "diptych.cli", "pilot", *make, "--no-measure"],
             env={**os.environ, HOME_VARIABLE: home}, check=True, capture_output=True,
         )  # fmt: skip
@@ -191,7 +194,7 @@ def main() -> None:
             async def all_of_them() -> list[str]:
                 rng = random.Random(1)  # noqa: S311  # nothing is secret here
                 judges = [
-                    judge(port, given.votes, given.think, times, random.Random(rng.random()))  # noqa: S311
+                    judge(port, given.votes, given.think, given.arrive, times, random.Random(rng.random()))  # noqa: S311
                     for _ in range(given.judges)
                 ]
                 return [key for keys in await asyncio.gather(*judges) for key in keys]

@@ -173,6 +173,13 @@ def test_no_picture_is_paid_for_that_could_not_be_written(run_cli: Run, openai: 
     assert openai.requests == []
 
 
+def test_pictures_without_a_seed_are_numbered_on(run_cli: Run, openai: OpenAI, folder: Path) -> None:
+    again = ("generate", "a fox", "-m", "gpt-image-2", "--set", "quality=low", "-o", "foxes")
+    assert run_cli(*again)[1] == "foxes/a-fox-1.png\n"
+    assert run_cli(*again, "-n", 2)[1] == "foxes/a-fox-2.png\nfoxes/a-fox-3.png\n"
+    assert run_cli(*again, "--force")[1] == "foxes/a-fox-1.png\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -151,10 +151,7 @@ def fit(counts: Array, prior_sd: float = PRIOR_SD, *, side: bool = True, limit: 
     while not converged and iterations < limit:
         iterations += 1
         slope = gradient(counts, p, side) - precision * parameters
-        hessian = information(totals, p, side)
-        # Votes say nothing of the sum of all strengths; the prior does, but beside very many votes it would be lost.
-        hessian += np.diag(precision + SMALLEST_EIGENVALUE * hessian.max())
-        step = np.linalg.solve(hessian, slope)
+        step = np.linalg.solve(with_prior(information(totals, p, side), prior_sd), slope)
         promised = float(slope @ step)
         # A sum of many logarithms is known only so well; below that, no rise can be seen and none is asked for.
         unseen = ROUNDING * (abs(value) + totals.sum())
@@ -168,9 +165,17 @@ def fit(counts: Array, prior_sd: float = PRIOR_SD, *, side: bool = True, limit: 
             parameters = before + size * step
             p = probabilities(parameters, side)
         value = risen
-    hessian = information(totals, p, side)
-    hessian += np.diag(precision + SMALLEST_EIGENVALUE * hessian.max())
+    hessian = with_prior(information(totals, p, side), prior_sd)
     return Fit(parameters, hessian, counts, prior_sd, side, iterations, converged, _log_likelihood(counts, p))
+
+
+def with_prior(information: Array, prior_sd: float) -> Array:
+    """(K + 2, K + 2): what votes and prior say together.
+
+    Votes say nothing of the sum of all strengths. The prior does, but beside very many votes that would be lost.
+    """
+    precision = prior_sd**-2 + SMALLEST_EIGENVALUE * float(information.max())
+    return information + precision * np.eye(len(information))
 
 
 def gradient(counts: Array, p: Array, side: bool) -> Array:

@@ -19,7 +19,7 @@ inverse information     votes - parameters              every scope: it is right
 sandwich over votes     votes - parameters              every scope
 jackknife over prompts  effective prompts - 1           prompts; prompts and judges
 jackknife over judges   effective judges - 1            judges; prompts and judges
-two-way                 Satterthwaite's                 prompts and judges
+two-way                 the fewer of both               prompts and judges
 
 There is no interval where clusters are too few, or the prior has too much to say. Both rules look at how many votes
 there are on what, and never at how they went: leaving out intervals for what was voted would spoil those that are left.
@@ -28,6 +28,7 @@ bench/coverage.py measures what all this comes to; docs/statistics.md has the ta
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -45,10 +46,11 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 CONFIDENCE = 0.95
 MOST_PRIOR = 0.05
 """Share of the information that the prior may have, were the models equal: about 14 votes between two models."""
-FEWEST_ONE_WAY = 2.5
-"""Effective clusters for a claim beyond these prompts, or beyond these judges: three that are about even."""
-FEWEST_TWO_WAYS = 5.0
-"""Effective clusters of either kind for a claim beyond both."""
+FEWEST = 5
+"""Prompts for a claim beyond these prompts, judges for one beyond these judges. From three an interval can be computed,
+and holds where preferences are normal; but it is some 500 points wide, and covers more than it says."""
+FEWEST_EFFECTIVE = 4.0
+"""The same, where votes are spread unevenly: as many even ones as they are worth."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,11 @@ class Estimate:
     def negated(self) -> Estimate:
         """Of the same thing seen from the other side."""
         value, high, low = (None if x is None else -x for x in (self.value, self.low, self.high))
+        return Estimate(value, low, high, self.reason)
+
+    def share(self) -> Estimate:
+        """The same as a share, 0 to 1, of what is given in natural logits."""
+        value, low, high = (None if x is None else 1 / (1 + math.exp(-x)) for x in (self.value, self.low, self.high))
         return Estimate(value, low, high, self.reason)
 
 
@@ -135,13 +142,14 @@ class Uncertainty:
     @property
     def reason(self) -> str | None:
         """Why there is no interval at all; None where there can be some."""
+        if not self.fit.votes:
+            return "there is no vote to rate"
         if not self.fit.converged:
             return f"the fit did not converge in {self.fit.iterations} steps"
-        needed = 5 if self.by_cell is not None else 3
         for clusters, what, those in ((self.by_prompt, "prompt", "on"), (self.by_judge, "judge", "of")):
-            if clusters is not None and clusters.clusters < needed:
+            if clusters is not None and clusters.clusters < FEWEST:
                 few = f"{clusters.clusters} {what}{'' if clusters.clusters == 1 else 's'}"
-                return f"the votes {those} {few} say too little of other {what}s: at least {needed} are needed"
+                return f"the votes {those} {few} say too little of other {what}s: at least {FEWEST} are needed"
         return None
 
     def spread(self, weights: Array) -> Spread:
@@ -150,24 +158,23 @@ class Uncertainty:
         errors = [_errors(self.fit.covariance, weights), _errors(self.by_vote, weights)]
         degrees = [np.full(len(weights), freedom)] * 2
         reasons = np.full(len(weights), self.reason, dtype=object)
-        needed = FEWEST_ONE_WAY if self.by_cell is None else FEWEST_TWO_WAYS
         for clusters, what in ((self.by_prompt, "prompts"), (self.by_judge, "judges")):
             if clusters is not None:
                 effective = sandwich.effective(clusters.votes, weights)
                 errors.append(_errors(clusters.covariance, weights))
                 degrees.append(effective - 1)
-                for i in np.flatnonzero((effective < needed) & (reasons == None)):  # noqa: E711 (elementwise)
+                for i in np.flatnonzero((effective < FEWEST_EFFECTIVE) & (reasons == None)):  # noqa: E711 (elementwise)
                     reasons[i] = (
                         f"the votes are spread over {clusters.clusters} {what} so unevenly that they count like "
-                        f"{effective[i]:.1f}: at least {needed:g} are needed"
+                        f"{effective[i]:.1f}: at least {FEWEST_EFFECTIVE:g} are needed"
                     )
         if self.by_cell is not None:
-            error, freedoms = _two_ways(errors[2:], degrees[2:], _errors(self.by_cell, weights))
-            errors.append(error)
-            degrees.append(freedoms)
+            by_prompt, by_judge, by_cell = (error**2 for error in (*errors[2:], _errors(self.by_cell, weights)))
+            errors.append(np.sqrt(np.maximum(by_prompt + by_judge - by_cell, 0.0)))
+            degrees.append(np.minimum(*degrees[2:]))
         share = prior_share(self.fit, weights)
         for i in np.flatnonzero((share > MOST_PRIOR) | (freedom < 1)):
-            reasons[i] = "too few votes: an interval would speak of the prior as much as of them"
+            reasons[i] = "too few decided votes: an interval would speak of the prior as much as of them"
         return Spread(np.stack(errors), np.stack(degrees), tuple(reasons.tolist()))
 
 
@@ -176,25 +183,10 @@ def prior_share(fit: Fit, weights: Array) -> Array:
     even = np.zeros_like(fit.parameters)
     even[-1] = fit.parameters[-1]
     information = davidson.information(fit.counts.sum(axis=-1), davidson.probabilities(even), fit.side)
-    covariance = np.linalg.inv(information + np.eye(len(even)) / fit.prior_sd**2)
+    covariance = np.linalg.inv(davidson.with_prior(information, fit.prior_sd))
     moved = weights @ covariance
     variance = np.einsum("ck,ck->c", moved, weights)
     return np.asarray(np.einsum("ck,ck->c", moved, moved) / fit.prior_sd**2 / np.where(variance > 0, variance, 1.0))
-
-
-def _two_ways(errors: list[Array], degrees: list[Array], cells: Array) -> tuple[Array, Array]:
-    """Standard errors by prompts and by judges at once, from those of each, and degrees of freedom.
-
-    The difference of variances need not be positive; the larger of the two one-way intervals, which is there as well,
-    then is the one that counts. Degrees of freedom: Satterthwaite (1946), for a sum of variances; what is subtracted is
-    taken for known, as cells are many.
-    """
-    by_prompt, by_judge = (error**2 for error in errors)
-    variance = np.maximum(by_prompt + by_judge - cells**2, 0.0)
-    freedom = np.maximum(np.stack(degrees), 1e-9)
-    spread = by_prompt**2 / freedom[0] + by_judge**2 / freedom[1]
-    satterthwaite = np.divide(variance**2, spread, out=np.ones_like(variance), where=spread > 0)
-    return np.sqrt(variance), np.maximum(satterthwaite, np.minimum(*freedom))
 
 
 def _errors(covariance: Array, weights: Array) -> Array:

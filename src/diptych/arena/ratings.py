@@ -20,14 +20,14 @@ is not known who is better.
 
 from __future__ import annotations
 
-import numpy as np
+import math
 
 from diptych.arena import davidson
 from diptych.arena.davidson import PRIOR_SD, Fit
 from diptych.arena.intervals import CONFIDENCE, SCOPES, Estimate, Scope, Uncertainty
 from diptych.arena.records import VERSION, Contrast, Rating, Ratings
 from diptych.arena.table import ELO, MEAN, Table
-from diptych.arena.votes import BOTH_BAD, SKIP, TIE, Votes, check, present
+from diptych.arena.votes import BOTH_BAD, SKIP, TIE, Votes, check, one_criterion, present
 from diptych.errors import InvalidRequest
 
 __all__ = [
@@ -58,9 +58,9 @@ def fit(votes: Votes, *, prior_sd: float = PRIOR_SD, side: bool = True) -> Fit:
     Raises InvalidRequest for votes that are malformed or about several criteria.
     """
     check(votes)
-    _one_criterion(votes)
-    if not prior_sd > 0:
-        raise InvalidRequest(f"The standard deviation of the prior is {prior_sd!r}; it must be above zero.")
+    one_criterion(votes)
+    if not 0 < prior_sd < math.inf:
+        raise InvalidRequest(f"The standard deviation of the prior is {prior_sd!r}; it must be above zero, and finite.")
     rated = votes.choice <= TIE
     counts = davidson.pair_counts(len(votes.models), votes.left[rated], votes.right[rated], votes.choice[rated])
     return davidson.fit(counts, prior_sd, side=side)
@@ -87,7 +87,7 @@ def rate(
     columns = (votes.left, votes.right, votes.choice, votes.prompt, votes.judge)
     uncertainty = Uncertainty.of(fitted, scope, *(column if rated.all() else column[rated] for column in columns))
     table = Table(votes, fitted, uncertainty, confidence)
-    criteria, categories = present(votes.criterion), present(votes.category)
+    categories = present(votes.category)
     return Ratings(
         models=table.ratings(),
         contrasts=table.contrasts(),
@@ -97,13 +97,13 @@ def rate(
         reason=uncertainty.reason,
         notes=table.notes(),
         groups=tuple(tuple(votes.models[i] for i in members) for members in table.groups),
-        unbeaten=tuple(votes.models[i] for i in np.flatnonzero(table.unbeaten)),
-        winless=tuple(votes.models[i] for i in np.flatnonzero(table.winless)),
+        unbeaten=tuple(votes.models[i] for i in table.unbeaten),
+        winless=tuple(votes.models[i] for i in table.winless),
         scope=scope,
         confidence=confidence,
         prior_sd=prior_sd,
         fitted_side=side,
-        criterion=votes.criteria[criteria[0]] if len(criteria) else None,
+        criterion=one_criterion(votes),
         category=votes.categories[categories[0]] if len(categories) == 1 and categories[0] >= 0 else None,
         votes=int(fitted.votes),
         both_bad=int((votes.choice == BOTH_BAD).sum()),
@@ -133,10 +133,3 @@ def by_category(votes: Votes, scope: Scope = "these", *, confidence: float = CON
     check(votes)
     names = [votes.categories[i] for i in present(votes.category) if i >= 0]
     return {name: rate(votes.of_category(name), scope, confidence=confidence) for name in names}
-
-
-def _one_criterion(votes: Votes) -> None:
-    found = present(votes.criterion)
-    if len(found) > 1:
-        names = ", ".join(repr(votes.criteria[i]) for i in found)
-        raise InvalidRequest(f"These votes are about {names}: a rating is of one criterion; see of_criterion.")

@@ -108,20 +108,20 @@ def by_cell(fit: Fit, rows: Rows, one: Index, other: Index) -> Array:
 def effective(votes: Array, weights: Array) -> Array:
     """How many clusters of equal size would be worth as much, for each of several contrasts.
 
-    votes: (clusters, K + 2) as in `Clustered`. weights: (contrasts, K + 2). A contrast counts the votes of a cluster
-    by the weights' sizes. A cluster of q votes has a part of variance proportional to q + ICC q (q - 1), and equal
-    parts count fully: (sum of parts) squared / sum of squared parts. Carter, Schnepel and Steigerwald, Asymptotic
-    behavior of a t-test robust to cluster heterogeneity (2017).
+    votes: (clusters, K + 2) as in `Clustered`. weights: (contrasts, K + 2). A model's strength is known about as well
+    as an average of its votes, and q votes of one cluster add to the variance of that a part proportional to
+    q + ICC q (q - 1). What clusters add to a contrast counts as the squares of its weights, and equal parts count
+    fully: (sum of parts) squared / sum of squared parts. Carter, Schnepel and Steigerwald, Asymptotic behavior of a
+    t-test robust to cluster heterogeneity (2017).
     """
-    sizes = np.abs(weights)
+    totals = np.maximum(votes.sum(axis=0), 1.0)
+    of_models = (votes * (1 - TYPICAL_ICC) + TYPICAL_ICC * votes**2) / totals**2
     result = np.zeros(len(weights))
     step = max(1, 2 * BLOCK // max(len(votes), 1))
     for first in range(0, len(weights), step):
-        counted = sizes[first : first + step] @ votes.T
-        parts = counted * (1 - TYPICAL_ICC) + TYPICAL_ICC * counted**2
+        parts = weights[first : first + step] ** 2 @ of_models.T
+        squares = np.einsum("cg,cg->c", parts, parts)
         total = parts.sum(axis=1)
-        np.square(parts, out=parts)
-        squares = parts.sum(axis=1)
         result[first : first + step] = np.divide(total**2, squares, out=np.zeros_like(total), where=squares > 0)
     return result
 

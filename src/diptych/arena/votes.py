@@ -191,3 +191,12 @@ def check(votes: Votes) -> None:
 def present(column: Column) -> list[int]:
     """The different numbers of a column, in order; -1 and up."""
     return [int(i) - 1 for i in np.flatnonzero(np.bincount(column + 1))]
+
+
+def one_criterion(votes: Votes) -> str | None:
+    """The criterion that all votes are about, None without a vote. Raises InvalidRequest where there are several."""
+    found = present(votes.criterion)
+    if len(found) > 1:
+        names = ", ".join(repr(votes.criteria[i]) for i in found)
+        raise InvalidRequest(f"These votes are about {names}: take those about one of them, with of_criterion.")
+    return votes.criteria[found[0]] if found else None

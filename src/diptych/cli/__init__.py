@@ -15,15 +15,19 @@ from diptych.cli import (
     edit,
     generate,
     import_pictures,
+    judge,
     keys,
     latency,
+    leaderboard,
     measure,
     models,
+    pick,
     pilot,
     report,
     show,
     studies,
     train,
+    votes,
 )
 from diptych.errors import DiptychError
 from diptych.settings import HOME_VARIABLE
@@ -41,7 +45,12 @@ app.command("demo")(demo.command)
 app.command("pilot")(pilot.command)
 app.command("studies")(studies.command)
 app.command("import")(import_pictures.command)
+app.command("judge")(judge.command)
 app.command("report")(report.command)
+app.command("leaderboard")(leaderboard.command)
+app.command("rate")(leaderboard.rate)
+app.add_typer(votes.app, name="votes")
+app.command("pick")(pick.command)
 app.command("show")(show.command)
 app.command("measure")(measure.command)
 app.add_typer(models.app, name="models")

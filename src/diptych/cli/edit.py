@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from diptych.cli.generate import file_names, make, pairs, samples_for
+from diptych.cli.generate import make, names_for, pairs, samples_for
 from diptych.errors import InvalidRequest
 from diptych.images import Input, Request, check_writable, parse_size
 
@@ -47,7 +47,7 @@ def command(
 
         request = with_settings(request, pairs(settings, "--set"), load().find(model))
     requests = samples_for(request, count, model)
-    paths = file_names(out, prompt, [i if r.seed is None else r.seed for i, r in enumerate(requests, start=1)])
+    paths = names_for(requests, out, prompt, force=force)
     for path in paths:
         check_writable(path, force=force)
     make(requests, paths, model, prompt, force=force)

@@ -43,7 +43,7 @@ def command(
 
         request = with_settings(request, pairs(settings, "--set"), load().find(model))
     requests = samples_for(request, count, model)
-    paths = file_names(out, prompt, [i if r.seed is None else r.seed for i, r in enumerate(requests, start=1)])
+    paths = names_for(requests, out, prompt, force=force)
     for path in paths:
         check_writable(path, force=force)
     if improve:
@@ -111,6 +111,19 @@ def pairs(given: list[str], option: str) -> dict[str, str]:
             raise InvalidRequest(f"{option} names {key.strip()} twice.")
         found[key.strip()] = value.strip()
     return found
+
+
+def names_for(requests: list[Request], out: Path | None, prompt: str, *, force: bool) -> list[Path]:
+    """A name for each picture: with its seed, or where the model takes none, with the next numbers that are free."""
+    if all(request.seed is not None for request in requests):
+        return file_names(out, prompt, [request.seed or 0 for request in requests])
+    first = 1
+    while True:
+        paths = file_names(out, prompt, list(range(first, first + len(requests))))
+        taken = any(os.path.lexists(path.with_suffix(suffix)) for path in paths for suffix in SUFFIXES.values())
+        if force or not taken or file_names(out, prompt, [0] * len(requests)) == paths:  # names that hold no number
+            return paths
+        first += 1
 
 
 def file_names(out: Path | None, prompt: str, seeds: list[int]) -> list[Path]:

@@ -187,6 +187,8 @@ INCONSISTENT = schema.CHOICES.index("inconsistent")
 FIRST = ord("A")
 AT_ONCE = 2_000_000
 """Votes that are read by one statement: a database holds no text of more than a gigabyte."""
+SPARSE = 10
+"""Numbers that reach so many times as far as there are of them are numbered anew before a table is made by them."""
 MANY = 4
 """A study with one in so many of all trials is read in one sweep over all of them: by index each costs five times."""
 
@@ -211,9 +213,8 @@ def load(store: Store, study_id: int | None = None, *, kind: str | None = None, 
     with store.reading() as connection:
         rows = _rows(connection, study_id, pictures)
         rows = _where(rows, _counts(connection, rows))
-        of_trial, judges = _judges(connection, study_id, kind)
+        judge, judges = _judges(connection, study_id, kind, rows["trial"])
         labels, texts, categories = _names(connection)
-    judge = of_trial[rows["trial"]]
     theirs = judge >= 0
     decided = theirs & (rows["choice"] != INCONSISTENT)
     kept = _where({**rows, "judge": judge}, decided)
@@ -315,7 +316,10 @@ def _counts(connection: Connection, rows: Mapping[str, Column]) -> NDArray[np.bo
     counts[np.searchsorted(rows["id"], back[np.isin(back, rows["id"])])] = False
     at = np.flatnonzero(counts)
     if len(at):
-        cell = rows["trial"][at] * len(arena.CRITERIA) + rows["criterion"][at]
+        trial = rows["trial"][at] - rows["trial"][at].min()
+        if trial.max() > SPARSE * len(at):  # few votes, far apart in a large store
+            trial = np.unique(trial, return_inverse=True)[1]
+        cell = trial * len(arena.CRITERIA) + rows["criterion"][at]
         last = np.zeros(int(cell.max()) + 1, dtype=np.int64)
         last[cell] = at  # of several the last one stays
         counts[at] = last[cell] == at
@@ -326,21 +330,24 @@ def _where(rows: Mapping[str, Column], keep: NDArray[np.bool_]) -> dict[str, Col
     return dict(rows) if keep.all() else {name: column[keep] for name, column in rows.items()}
 
 
-def _judges(connection: Connection, study_id: int | None, kind: str | None) -> tuple[Column, dict[int, str]]:
-    """Judges' numbers by the ids of trials, -1 for none of that kind; and the judges' ids by number."""
+def _judges(
+    connection: Connection, study_id: int | None, kind: str | None, trials: Column
+) -> tuple[Column, dict[int, str]]:
+    """The judge of each of these trials as a number, -1 for one of another kind; and the judges' ids by number."""
     t, j = schema.trials, schema.judges
     query = select(t.c.judge_id, _joined(t.c.id)).group_by(t.c.study_id, t.c.judge_id)
     if study_id is not None:
         query = query.where(t.c.study_id == study_id)
-    groups = [(judge_id, _numbers(trials)) for judge_id, trials in connection.execute(query)]
+    groups = [(judge_id, _numbers(ids)) for judge_id, ids in connection.execute(query)]
     asked = select(j.c.id).order_by(j.c.created, j.c.id)
     judges = dict(enumerate(connection.scalars(asked if kind is None else asked.where(j.c.kind == kind))))
+    if not len(trials):
+        return trials, judges
     number = {judge_id: i for i, judge_id in judges.items()}
-    last = max((int(trials.max()) for _, trials in groups), default=0)
-    table = np.full(last + 1, -1, dtype=np.int64)
-    for judge_id, trials in groups:
-        table[trials] = number.get(judge_id, -1)
-    return table, judges
+    ids = np.concatenate([of_judge for _, of_judge in groups])
+    numbers = np.repeat([number.get(judge_id, -1) for judge_id, _ in groups], [len(one) for _, one in groups])
+    order = np.argsort(ids, kind="stable")
+    return numbers[order][np.searchsorted(ids[order], trials)], judges
 
 
 def _names(connection: Connection) -> tuple[dict[int, str], dict[int, str], dict[int, str]]:
