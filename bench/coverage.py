@@ -1,11 +1,12 @@
 """Whether 95 % intervals are right 95 times in 100: simulated studies in which prompts and judges have preferences.
 
-    python bench/coverage.py [--studies 1000] [--seed 1] [--processes 2] [--quick] [--only designs|stress|numbers]
+    python bench/coverage.py [--studies 1000] [--seed 1] [--processes 2] [--quick] [--only TABLE]
 
 Each study is simulated with known strengths, rated, and its intervals compared with the truth that its scope speaks of:
 these prompts and these judges as they were drawn, or all that could have been drawn. Prompts and judges are drawn at
-random for each vote. Prints three tables in Markdown: differences between models for common designs, the same where
-it is made hard, and the other numbers that have intervals. "False order": studies in which any two models are said to
+random for each vote. Prints four tables in Markdown: differences between models for common designs, the same where
+it is made hard, the other numbers that have intervals, and studies that ended when their stopping rule said so, which
+these intervals do not know of. "False order": studies in which any two models are said to
 be apart that are not, or the other way round, on these prompts and for these judges.
 The standard error of a share in the tables is about 0.5 at 1 000 studies.
 """
@@ -27,9 +28,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from diptych.arena import davidson, ratings
+from diptych.arena.betting import log_e_value
 from diptych.arena.votes import Votes
 
 Array = NDArray[np.float64]
+Index = NDArray[np.int64]
 Judged = Callable[[Array], Array]
 """From log odds of left against right, (prompts, models, models), to shares of left, right, tie on the last axis."""
 
@@ -39,6 +42,7 @@ SIDE_SD = 0.2
 """How much judges differ in what the left side is worth to them."""
 TIE_SD = 0.5
 """How much judges differ in how readily they call a tie."""
+BUDGETS = (100, 400)
 CHUNKS = 8
 GRID = 60
 NUMBERS = ("difference", "rating", "win rate", "side")
@@ -106,7 +110,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="100 studies of each design")
-    parser.add_argument("--only", choices=["designs", "stress", "numbers"])
+    parser.add_argument("--only", choices=["designs", "stress", "numbers", "stopped"])
     arguments = parser.parse_args()
     studies = 100 if arguments.quick else arguments.studies
     start = time.perf_counter()
@@ -117,6 +121,8 @@ def main() -> None:
                 print_table(designs, studies, arguments.seed, pool)
         if arguments.only in (None, "numbers"):
             print_numbers(common()[1::2], studies, arguments.seed, pool)
+        if arguments.only in (None, "stopped"):
+            print_stopped(studies, arguments.seed, pool)
     print(f"\n{time.perf_counter() - start:.0f} s")
 
 
@@ -134,22 +140,22 @@ def stress() -> list[Design]:
     few = replace(base, prompts=5)
     return [
         replace(base, name="no preferences at all", prompt_sd=0.0, judge_sd=0.0),
-        replace(few, name="the same, 5 prompts", prompt_sd=0.0, judge_sd=0.0),
+        replace(few, name="no preferences at all, 5 prompts", prompt_sd=0.0, judge_sd=0.0),
         replace(base, name="twice the preferences", prompt_sd=1.0, judge_sd=1.0),
-        replace(few, name="the same, 5 prompts", prompt_sd=1.0, judge_sd=1.0),
+        replace(few, name="twice the preferences, 5 prompts", prompt_sd=1.0, judge_sd=1.0),
         replace(base, name="uneven shares", evenness=2.0),
-        replace(few, name="the same, 5 prompts", evenness=2.0),
+        replace(few, name="uneven shares, 5 prompts", evenness=2.0),
         replace(base, name="6 prompts, 6 judges", prompts=6, judges=6),
         replace(base, name="100 votes", votes=100),
         replace(base, name="2 models, 40 votes", models=2, votes=40),
-        replace(few, name="the same, 5 prompts", models=2, votes=40),
+        replace(few, name="2 models, 40 votes, 5 prompts", models=2, votes=40),
         replace(base, name="2 models, one far ahead", models=2, top=2.5, votes=60),
         replace(base, name="8 models, 400 votes", models=8, votes=400),
         replace(base, name="8 equal models, no preferences", models=8, votes=400, top=0.0, prompt_sd=0.0, judge_sd=0.0),
         replace(base, name="2 models, skewed preferences", models=2, shape="skewed", prompt_sd=1.0),
-        replace(few, name="the same, 5 prompts", models=2, shape="skewed", prompt_sd=1.0),
+        replace(few, name="2 models, skewed preferences, 5 prompts", models=2, shape="skewed", prompt_sd=1.0),
         replace(base, name="2 models, few prompts against", models=2, shape="few", prompt_sd=1.0),
-        replace(few, name="the same, 5 prompts", models=2, shape="few", prompt_sd=1.0),
+        replace(few, name="2 models, few prompts against, 5 prompts", models=2, shape="few", prompt_sd=1.0),
     ]
 
 
@@ -173,6 +179,37 @@ def print_numbers(designs: list[Design], studies: int, seed: int, pool: ProcessP
             print(f"| {design.name} | {design.votes} | {number} | {cells} |", flush=True)
 
 
+def print_stopped(studies: int, seed: int, pool: ProcessPoolExecutor) -> None:
+    print(f"\n| true win rate | {' | '.join(f'at most {budget}' for budget in BUDGETS)} |")
+    print("|---|" + "---|" * len(BUDGETS))
+    sizes = [studies // CHUNKS] * CHUNKS
+    for win_rate in (0.5, 0.55, 0.6, 0.7, 0.8):
+        cells = []
+        for budget in BUDGETS:
+            seeds = np.random.SeedSequence((seed, budget, int(100 * win_rate))).spawn(CHUNKS)
+            count = Count()
+            for part in pool.map(stopped, [win_rate] * CHUNKS, [budget] * CHUNKS, seeds, sizes):
+                count.add(part)
+            cells.append(described(count))
+        print(f"| {win_rate:g} | {' | '.join(cells)} |", flush=True)
+
+
+def stopped(win_rate: float, budget: int, seed: np.random.SeedSequence, studies: int) -> Count:
+    """Of so many studies of two models without ties, looked at after every vote: intervals that hold at the end."""
+    rng, count = np.random.default_rng(seed), Count()
+    truth = ratings.ELO * math.log(win_rate / (1 - win_rate))
+    for _ in range(studies):
+        won = rng.random(budget) < win_rate
+        wins = np.cumsum(won)
+        looks = ((int(w), n - int(w)) for n, w in enumerate(wins, start=1))
+        n = next((w + lost for w, lost in looks if log_e_value(w, lost) >= math.log(20)), budget)
+        left = rng.integers(2, size=n)
+        choice = np.where(won[:n] == (left == 0), 0, 1)
+        votes = as_votes(2, 1, 1, left, 1 - left, choice, np.zeros(n, dtype=np.int64), np.zeros(n, dtype=np.int64))
+        count.see(ratings.rate(votes).contrast("0", "1").difference, truth)
+    return count
+
+
 def described(count: Count) -> str:
     if not count.printed:
         return "none"
@@ -184,7 +221,7 @@ def described(count: Count) -> str:
 
 def counted(design: Design, studies: int, seed: int, pool: ProcessPoolExecutor) -> Counts:
     """All studies of a design."""
-    seeds = np.random.SeedSequence((seed, zlib.crc32(repr(design).encode()))).spawn(CHUNKS)
+    seeds = np.random.SeedSequence((seed, zlib.crc32(repr(replace(design, name="")).encode()))).spawn(CHUNKS)
     sizes = [studies // CHUNKS + (i < studies % CHUNKS) for i in range(CHUNKS)]
     counts: Counts = defaultdict(Count)
     for part in pool.map(simulate, [design] * CHUNKS, seeds, sizes):
@@ -238,19 +275,7 @@ def study(design: Design, rng: np.random.Generator) -> tuple[Votes, dict[str, Ar
     s += on_prompts[prompt, left] - on_prompts[prompt, right] + on_judges[judge, left] - on_judges[judge, right]
     p = outcome(s, TIE + ties[judge])
     choice = (rng.random(n)[:, None] > np.cumsum(p, axis=1)[:, :2]).sum(axis=1)
-    votes = Votes(
-        models=tuple(map(str, range(models))),
-        prompts=tuple(map(str, range(design.prompts))),
-        judges=tuple(map(str, range(design.judges))),
-        left=left,
-        right=right,
-        choice=choice,
-        prompt=prompt,
-        judge=judge,
-        criterion=np.zeros(n, dtype=np.int64),
-        category=np.full(n, -1),
-        seconds=np.full(n, np.nan),
-    )
+    votes = as_votes(models, design.prompts, design.judges, left, right, choice, prompt, judge)
     # What is fixed is there as it was drawn; what is not is there in all its sizes.
     drawn = pairwise(on_prompts), prompt_shares
     every = spread(design, design.prompt_sd, design.shape), np.full(GRID, 1 / GRID)
@@ -261,6 +286,24 @@ def study(design: Design, rng: np.random.Generator) -> tuple[Votes, dict[str, Ar
         "judges": expected(design, drawn, free),
         "prompts and judges": expected(design, every, free),
     }
+
+
+def as_votes(models: int, prompts: int, judges: int, left: Index, right: Index, *columns: Index) -> Votes:
+    """columns: choice, prompt, judge. Names are the numbers."""
+    choice, prompt, judge = columns
+    return Votes(
+        models=tuple(map(str, range(models))),
+        prompts=tuple(map(str, range(prompts))),
+        judges=tuple(map(str, range(judges))),
+        left=left,
+        right=right,
+        choice=choice,
+        prompt=prompt,
+        judge=judge,
+        criterion=np.zeros_like(left),
+        category=np.full_like(left, -1),
+        seconds=np.full(len(left), np.nan),
+    )
 
 
 def expected(design: Design, prompts: tuple[Array, Array], judged: Judged) -> Array:

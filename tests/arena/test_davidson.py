@@ -150,6 +150,16 @@ def test_it_always_arrives(counts: NDArray[np.float64], votes: int, prior: int, 
     assert np.isfinite(fitted.covariance).all()
 
 
+def test_whole_steps_may_be_too_long() -> None:
+    """65 119 wins from the left and two ties: here Newton's method overshoots, and halves its steps."""
+    counts = np.zeros((2, 2, 3))
+    counts[0, 1, 0], counts[1, 0, 2] = 65_119, 2
+    fitted = davidson.fit(counts, 100)
+    assert fitted.converged
+    slope = davidson.gradient(counts, davidson.probabilities(fitted.parameters), side=True)
+    np.testing.assert_allclose(slope, fitted.parameters / 100**2, atol=1e-8)
+
+
 def test_all_ties_are_equal_strengths() -> None:
     counts = np.zeros((3, 3, 3))
     counts[..., 2] = 10 * (1 - np.eye(3))

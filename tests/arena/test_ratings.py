@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from dataclasses import replace
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from diptych.arena import ratings, sandwich
+from diptych.arena import davidson, ratings, sandwich
 from diptych.arena.intervals import FEWEST
 from diptych.arena.ratings import ELO, SCOPES, Rating, Ratings, by_category, by_criterion, by_scope, rate
 from diptych.arena.votes import Vote, Votes, collect
@@ -315,6 +316,33 @@ def test_how_far_apart_is_open_between_two_models_that_only_a_third_one_joins() 
     assert rated.contrast("a", "b").apart
 
 
+def test_two_groups_of_which_one_always_wins() -> None:
+    """Nobody is unbeaten, and still there is no limit to how far apart the groups are."""
+    inside = [*between("a", "b", 20, 20), *between("a", "c", 20, 20), *between("x", "y", 20, 20)]
+    rated = rate(collect([*inside, *between("a", "x", 30, 0), *between("b", "y", 30, 0)]))
+    assert (rated.unbeaten, rated.winless) == ((), ())
+    assert rated.contrast("a", "x").difference.high is None
+    limits(rated.contrast("x", "y").difference)
+    for name in "abc":
+        limits(model(rated, name).rating)
+    assert {note.split()[0] for note in rated.notes} == {"x", "y"}
+    assert "only ever won or only ever lost" in rated.notes[0]
+    beaten = rate(collect([*inside, *between("a", "x", 30, 0), *between("b", "y", 30, 0), *between("c", "z", 30, 0)]))
+    assert beaten.winless == ("z",)
+    assert any(note.startswith("z has neither won nor tied") for note in beaten.notes)
+
+
+def test_a_fit_that_did_not_arrive_has_no_intervals() -> None:
+    votes = simulate(300, 3)
+    columns = (votes.left, votes.right, votes.choice, votes.prompt, votes.judge)
+    early = davidson.fit(davidson.pair_counts(3, *columns[:3]), limit=1)
+    uncertainty = ratings.Uncertainty.of(early, "these", *columns)
+    assert uncertainty.reason == "the fit did not converge within 1 steps"
+    table = ratings.Table(votes, early, uncertainty, 0.95)
+    assert table.ratings()[0].rating.low is None
+    assert "not to be used" in table.notes()[-1]
+
+
 def test_models_that_were_never_compared() -> None:
     rated = rate(
         collect([*between("a", "b", 30, 10), *between("c", "d", 10, 30), Vote("e", "a", "both_bad", "p", "j")])
@@ -469,3 +497,8 @@ def test_numbers_without_a_name() -> None:
     votes = simulate(50, 2)
     with pytest.raises(InvalidRequest, match="Vote 4 has 2 as its left"):
         rate(replace(votes, left=np.where(np.arange(50) == 3, 2, votes.left)))
+
+
+def test_records_are_plain_numbers_and_words() -> None:
+    for rated in by_scope(simulate(200, 3, prompts=6, judges=6)).values():
+        assert json.loads(json.dumps(dataclasses.asdict(rated)))["claim"] == rated.claim

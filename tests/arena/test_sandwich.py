@@ -142,6 +142,23 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(weights @ parts[1] @ weights.T, weights @ whole[1] @ weights.T, atol=1e-9)
 
 
+def test_cells_of_few_votes_are_single_votes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is left out is little: errors of both ways together are the same to a percent."""
+    votes = simulate(6000, 4, prompts=80, judges=60)
+    fit, rows = fitted(votes)
+    both = (
+        sandwich.by_cluster(fit, rows, votes.prompt).covariance + sandwich.by_cluster(fit, rows, votes.judge).covariance
+    )
+    short = sandwich.by_cell(fit, rows, votes.prompt, votes.judge)
+    np.testing.assert_array_equal(short, sandwich.by_vote(fit))
+    monkeypatch.setattr(sandwich, "NEGLIGIBLE", 0.0)
+    whole = sandwich.by_cell(fit, rows, votes.prompt, votes.judge)
+    assert not np.allclose(short, whole, rtol=1e-3)
+    weights = contrasts(4)
+    errors = [np.sqrt(np.diag(weights @ (both - cells) @ weights.T)) for cells in (short, whole)]
+    np.testing.assert_allclose(*errors, rtol=0.01)
+
+
 def test_numbers_of_clusters_may_have_gaps() -> None:
     votes = simulate(800, 4, prompts=6)
     fit, rows = fitted(votes)
@@ -169,7 +186,7 @@ def test_without_the_only_judge_of_a_model_it_is_where_the_prior_holds_it() -> N
 def test_effective_clusters() -> None:
     votes = np.array([[10.0, 30, 0, 20, 0], [10, 0, 0, 5, 0], [0, 0, 40, 20, 0], [0, 0, 0, 0, 0]])
     weights = np.array([[2.0, 0, 0, 0, 0], [0, -1, 0, 0, 0], [1, -1, 0, 0, 0], [0, 0, 0, 1, 0], [0, 0, 0, 0, 1]])
-    part = {5: 5 * 0.9 + 0.1 * 25, 10: 10 * 0.9 + 0.1 * 100, 20: 20 * 0.9 + 0.1 * 400, 30: 30 * 0.9 + 0.1 * 900}
+    part = {q: 0.95 * q + 0.05 * q**2 for q in (5, 10, 20, 30)}
     contrast = np.array([part[10] / 20**2 + part[30] / 30**2, part[10] / 20**2])
     side = np.array([part[20], part[5], part[20]])
     expected = [2, 1, *(parts.sum() ** 2 / (parts**2).sum() for parts in (contrast, side)), 0]

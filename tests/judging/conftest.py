@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 
 from diptych import store as stores
-from diptych.arena.stopping import Rule
 from diptych.judging import serving
 from diptych.judging.app import make_app
 from diptych.judging.sitting import Sitting
@@ -146,6 +145,3 @@ def the_votes(opened: Store) -> list[tuple[str, str | None, str]]:
     with opened.reading() as connection:
         query = "SELECT t.judge_id, v.choice, v.key FROM votes v JOIN trials t ON t.id = v.trial_id ORDER BY v.id"
         return [(row[0], row[1], row[2]) for row in connection.execute(text(query))]
-
-
-__all__ = ["Rule"]

@@ -176,6 +176,16 @@ def test_what_the_model_is_shown(store: Store, study: int, openai: OpenAI) -> No
     assert sizes == {(40, 24)}  # one canvas for both
 
 
+def test_large_pictures_are_sent_smaller_both_of_them(
+    store: Store, study: int, openai: OpenAI, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "MOST_BYTES", 100)
+    openai.reply = brighter(openai)
+    done = judge(store, study, votes=2)
+    assert (done.votes, done.inconsistent) == (2, 0)
+    assert {data[:3] for data in pictures(openai)} == {b"\xff\xd8\xff"}
+
+
 def test_the_question_is_of_the_criterion(store: Store, study: int, openai: OpenAI) -> None:
     openai.reply = answer("tie")
     judge(store, study, votes=1, criterion="follows the prompt")

@@ -14,7 +14,6 @@ Analysis, 2nd edition (2002), section 10.6.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -137,7 +136,7 @@ def fit(counts: Array, prior_sd: float = PRIOR_SD, *, side: bool = True, limit: 
     """Strengths, side and tie that make votes and prior most likely.
 
     counts: (K, K, 3) as from `pair_counts`; fractions are possible. prior_sd: of a normal prior around zero on every
-    parameter, which keeps an unbeaten model finite and is worth about a vote; the larger, the weaker.
+    parameter, which keeps an unbeaten model finite; 2 is worth about half a vote between two models, more is less.
 
     The log-likelihood is concave, so Newton's method with halved steps goes up until it is there; `converged` says
     whether it was within `limit` steps.
@@ -155,12 +154,11 @@ def fit(counts: Array, prior_sd: float = PRIOR_SD, *, side: bool = True, limit: 
         promised = float(slope @ step)
         # A sum of many logarithms is known only so well; below that, no rise can be seen and none is asked for.
         unseen = ROUNDING * (abs(value) + totals.sum())
-        converged = promised < max(TOLERANCE, unseen)
-        needed = 1e-4 * promised - unseen
+        converged = bool(promised < max(TOLERANCE, unseen))
         size, before = 1.0, parameters
         parameters = before + step
         p = probabilities(parameters, side)
-        while (risen := _log_posterior(counts, p, precision, parameters)) < value + size * needed:
+        while (risen := _log_posterior(counts, p, precision, parameters)) < value + 1e-4 * size * promised - unseen:
             size /= 2
             parameters = before + size * step
             p = probabilities(parameters, side)
@@ -193,11 +191,3 @@ def _log_likelihood(counts: Array, p: Array) -> float:
     seen = counts > 0
     with np.errstate(divide="ignore"):
         return float((counts[seen] * np.log(p[seen])).sum())
-
-
-def win_probability(difference: float, tie: float) -> float:
-    """Chance to win, ties counted half, of a model that is `difference` stronger, where sides are even."""
-    half = abs(difference) / 2
-    win, lose, even = 1.0, math.exp(-2 * half), math.exp(min(tie - half, 700.0))
-    share = (win + even / 2) / (win + lose + even)
-    return share if difference >= 0 else 1 - share

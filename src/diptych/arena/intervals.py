@@ -3,12 +3,15 @@
 An interval speaks of what endlessly many further votes would give, cast in the proportions of those at hand. Where they
 would come from is its scope:
 
-these                   on these prompts, for these judges. Given both, votes are independent, however much prompts and
-                        judges differ; the sandwich over single votes is right, and a little wide where prompts and
-                        judges were not drawn at random for each vote.
+these                   on these prompts (with the pictures that were made of them), for these judges. Given all of
+                        them, votes are independent, however much prompts and judges differ; the sandwich over single
+                        votes is right, and a little wide where they were not drawn at random for each vote.
 prompts                 on prompts like these, for these judges: these prompts are a random draw, their number counts.
 judges                  on these prompts, for judges like these.
 prompts and judges      on prompts and for judges like these.
+
+The number of votes is taken for fixed beforehand. Whoever looks after every vote and stops when it suits asks
+`stopping`, whose interval knows of that.
 
 An interval is estimate +- t * error. Several errors are right at once for a scope, and the widest interval is taken: so
 a wider claim never has the narrower interval.
@@ -119,18 +122,14 @@ class Uncertainty:
         if scope not in SCOPES:
             raise InvalidRequest(f"There is no scope {scope!r}; there are {', '.join(SCOPES)}.")
         beyond_prompts, beyond_judges = scope in ("prompts", SCOPES[3]), scope in ("judges", SCOPES[3])
-        rows = sandwich.Rows.of(fit, left, right, choice)
-        both = beyond_prompts and beyond_judges
-        return cls(
-            fit=fit,
-            scope=scope,
-            prompts=_distinct(prompt),
-            judges=_distinct(judge),
-            by_vote=sandwich.by_vote(fit),
-            by_prompt=sandwich.by_cluster(fit, rows, prompt) if beyond_prompts else None,
-            by_judge=sandwich.by_cluster(fit, rows, judge) if beyond_judges else None,
-            by_cell=sandwich.by_cell(fit, rows, prompt, judge) if both else None,
-        )
+        by_prompt = by_judge = by_cell = None
+        if beyond_prompts or beyond_judges:
+            rows = sandwich.Rows.of(fit, left, right, choice)
+            by_prompt = sandwich.by_cluster(fit, rows, prompt) if beyond_prompts else None
+            by_judge = sandwich.by_cluster(fit, rows, judge) if beyond_judges else None
+            by_cell = sandwich.by_cell(fit, rows, prompt, judge) if beyond_prompts and beyond_judges else None
+        prompts, judges = _distinct(prompt), _distinct(judge)
+        return cls(fit, scope, prompts, judges, sandwich.by_vote(fit), by_prompt, by_judge, by_cell)
 
     @property
     def claim(self) -> str:
@@ -145,7 +144,7 @@ class Uncertainty:
         if not self.fit.votes:
             return "there is no vote to rate"
         if not self.fit.converged:
-            return f"the fit did not converge in {self.fit.iterations} steps"
+            return f"the fit did not converge within {self.fit.iterations} steps"
         for clusters, what, those in ((self.by_prompt, "prompt", "on"), (self.by_judge, "judge", "of")):
             if clusters is not None and clusters.clusters < FEWEST:
                 few = f"{clusters.clusters} {what}{'' if clusters.clusters == 1 else 's'}"

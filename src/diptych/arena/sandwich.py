@@ -25,12 +25,14 @@ from diptych.arena.davidson import Array, Fit, Index
 LEVERAGE = 0.01
 """A cluster with at most this share of each model's votes is not refitted without: it would change 1 % of its part."""
 BLOCK = 2**19
-"""Numbers of one block of cluster scores, so that it stays in the processor's cache."""
+"""Numbers in one table of cluster scores: 4 MB, which a processor keeps at hand."""
+NEGLIGIBLE = 0.01
+"""Of a variance."""
 REFIT_BLOCK = 128
 """Clusters that are left out in one batch."""
-TYPICAL_ICC = 0.1
-"""Working correlation of two votes of one cluster. Preferences of prompts that differ with a standard deviation of 0.7
-logits give about this; it only weighs large clusters against small ones in `effective`."""
+TYPICAL_ICC = 0.05
+"""Working correlation of two votes of one cluster: about that of preferences that differ from prompt to prompt with a
+standard deviation of 0.5 logits. It only weighs large clusters against small ones in `effective`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,9 +96,15 @@ def by_cluster(fit: Fit, rows: Rows, cluster: Index) -> Clustered:
 
 
 def by_cell(fit: Fit, rows: Rows, one: Index, other: Index) -> Array:
-    """(K + 2, K + 2): the same over cells, each of them what one cluster of the first and one of the second share."""
+    """(K + 2, K + 2): the same over cells, each of them what one cluster of the first and one of the second share.
+
+    Cells of few votes each are as many single votes: what they would add to the sandwich over votes is less than
+    `NEGLIGIBLE` of what clusters add, and is left out.
+    """
     codes, cells = _compact(one * (int(other.max(initial=0)) + 1) + other)
-    least = _played(fit).min(initial=np.inf)
+    if _pairs(codes) <= NEGLIGIBLE * (_pairs(_compact(one)[0]) + _pairs(_compact(other)[0])):
+        return by_vote(fit)
+    least = _played(fit)[_played(fit) > 0].min(initial=np.inf)
     covariance = np.zeros_like(fit.information)
     for block in _blocks(rows, codes, cells, fit.models + 2):
         # Most cells hold few votes, and then there is no need to count on which models.
@@ -217,6 +225,12 @@ def _moved(fit: Fit, block: _Block, members: Array | None) -> Array:
 def _played(fit: Fit) -> Array:
     """(K,): rated votes on each model."""
     return np.asarray(fit.counts.sum(axis=(1, 2)) + fit.counts.sum(axis=(0, 2)), dtype=np.float64)
+
+
+def _pairs(codes: Index) -> float:
+    """Pairs of different rows with the same code: as many covariances as a cluster adds to its variances."""
+    sizes = np.bincount(codes).astype(np.float64)
+    return float(sizes @ (sizes - 1))
 
 
 def _shrunk(clusters: int) -> float:

@@ -145,7 +145,8 @@ class Table:
                     )
                 notes.append(f"{names[i]} {why}: its rating is where the prior holds it")
         if not self.fit.converged:
-            notes.append(f"the fit did not converge in {self.fit.iterations} steps: these ratings are not to be used")
+            steps = self.fit.iterations
+            notes.append(f"the fit did not converge within {steps} steps: these ratings are not to be used")
         return tuple(notes)
 
     def _apart(self) -> NDArray[np.bool_]:

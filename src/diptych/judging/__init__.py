@@ -1,4 +1,4 @@
-"""The blind test: pairs handed to people on a page.
+"""The blind test: pairs handed to people on a page, and to models.
 
     blind.py      what of two pictures reaches the browser: pixels, and nothing else that tells them apart
     marks.py      marks in a corner that would give a model away
@@ -10,6 +10,8 @@
     doors.py      who may come in: names of this machine, the join code
     serving.py    address and port, and the server
     page/         what the browser gets: HTML, CSS and modules, as they are
+    models.py     the same pairs put to a vision model
+    agreeing.py   whether it judges as people do
 
 Importing this room is cheap: Pillow, numpy and FastAPI come with the first sitting.
 """

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 import re
 from collections import Counter
@@ -57,6 +58,10 @@ ATTEMPTS = 2
 """At one answer, when it is not what was asked for."""
 FAILURES = 5
 """Pairs in a row without a vote, after which asking ends."""
+MOST_BYTES = 12_000_000
+"""Of both pictures as PNG; more are sent as JPEG, both of them. Gemini takes 20 MB a request, pictures as base64.
+Source: ai.google.dev/gemini-api/docs/image-understanding."""
+JPEG: dict[str, Any] = {"quality": 95, "subsampling": 0}
 POLICY = "model"
 LONGEST_REASON = 900
 """Characters of each of the two."""
@@ -205,6 +210,23 @@ def question(prompt: str, criterion: str) -> str:
     return f"{QUESTIONS[criterion]}\n\nThe prompt that both were made from, as a JSON string: {json.dumps(prompt)}"
 
 
+def inputs(look: Look) -> tuple[Input, Input]:
+    """Both pictures as they are sent, encoded in the same way."""
+    left, right = look.whole
+    if len(left) + len(right) > MOST_BYTES:
+        left, right = _as_jpeg(left), _as_jpeg(right)
+    return Input(left), Input(right)
+
+
+def _as_jpeg(png: bytes) -> bytes:
+    from PIL import Image
+
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(png)) as image:
+        image.save(out, "JPEG", **JPEG)
+    return out.getvalue()
+
+
 # One run
 
 
@@ -315,15 +337,15 @@ class _Run:
         except (StoreError, BadPicture) as error:
             raise _Failed(str(error)) from None
         text = question(self.deck.prompts[trial.prompt], self.criterion)
-        one, why, first = await self.answer(text, look, swapped=False)
-        other, why_other, second = await self.answer(text, look, swapped=True)
+        left, right = await asyncio.to_thread(inputs, look)
+        one, why, first = await self.answer(text, (left, right))
+        other, why_other, second = await self.answer(text, (right, left))
         other = SWAPPED.get(other, other)
         reason = f"{why[:LONGEST_REASON]}\nSides swapped: {why_other[:LONGEST_REASON]}"
         return (one if one == other else "inconsistent"), reason, first + second
 
-    async def answer(self, text: str, look: Look, *, swapped: bool) -> tuple[str, str, float]:
+    async def answer(self, text: str, shown: tuple[Input, Input]) -> tuple[str, str, float]:
         """Choice, reason and seconds. Raises _Failed, after another attempt where the answer was malformed."""
-        shown = tuple(Input(data) for data in (reversed(look.whole) if swapped else look.whole))
         message = Message(prompt=text, pictures=shown, instruction=INSTRUCTION)
         said = ""
         for _ in range(ATTEMPTS):

@@ -33,8 +33,8 @@ from diptych.studies.votes import TrialRow
 
 AHEAD = 2
 """Open trials of a judge: one on the screen, one that is loaded."""
-LOOK_AGAIN = 0.01
-"""Growth of the votes after which what they say is computed anew; below 200 votes that is after each one."""
+LOOK_AGAIN = 0.02
+"""Growth of the votes after which what they say is computed anew; below 100 votes that is after each one."""
 REVIEWED = 12
 """Pairs that the end shows again, with the names: the latest."""
 

@@ -21,7 +21,8 @@ from diptych.studies import votes as kept
 from diptych.studies.vote_files import read_votes
 
 PEOPLE, MODELS = kept.KINDS
-JUDGES = {PEOPLE: "people", MODELS: "models", None: "people and models"}
+OF_FILE = "unknown"
+JUDGES = {PEOPLE: "people", MODELS: "models", None: "people and models", OF_FILE: "unknown"}
 """Kinds of judges, as they are spoken of."""
 
 
@@ -32,7 +33,7 @@ class Leaderboard:
     of: str
     """Whose votes, in words: `the study foxes`, `all studies`, `votes.csv`."""
     kind: str | None
-    """Of the judges: `person`, `model`, None for both; unknown in a file."""
+    """Of the judges: `person`, `model`, None for both; `unknown` in a file."""
     ratings: Ratings
     inconsistent: int
     """Pairs on which a model that judges chose otherwise when the sides were swapped, on any criterion: no votes."""
@@ -180,11 +181,11 @@ def of_file(
             raise InvalidRequest(f"{path} names no {what}s, so nothing can be said of other {what}s.")
     rated = ratings.rate(_of(found.votes, (voted or CRITERIA)[0] if criterion is None else criterion, category), scope)
     if not found.unknown:
-        return Leaderboard(str(path), None, rated, found.inconsistent, rated.claim, rated.notes)
+        return Leaderboard(str(path), OF_FILE, rated, found.inconsistent, rated.claim, rated.notes)
     names = " and ".join(f"{what}s" for what in found.unknown)
     return Leaderboard(
         str(path),
-        None,
+        OF_FILE,
         rated,
         found.inconsistent,
         "for the prompts and judges of this file",

@@ -84,6 +84,7 @@ async function round() {
   } catch (error) {
     wrong(error);
   }
+  if (!shown && !trials.length && state?.trials && !named) nothing();
   quiet();
 }
 
@@ -221,7 +222,8 @@ function ask(prompt) {
 
 function nothing() {
   const over = state && !api.waiting().length && !state.trials.some((one) => !done.has(one.trial));
-  wait(null, over ? "You have seen every pair there is." : "Preparing two pictures.");
+  wait(null, over ? "You have seen every pair there is." : failures ? "The next pair comes when the connection is back."
+    : "Preparing two pictures.");
   $("judging").dataset.over = over;
 }
 

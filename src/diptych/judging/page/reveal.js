@@ -95,7 +95,7 @@ function categories(facts) {
   if (!facts.categories.length) return null;
   return element("section", {},
     element("h2", {}, "Where they differ"),
-    element("p", { class: "note" }, "Scores by category, a tie counting half. So few votes apiece say where to look, not what is so."),
+    element("p", { class: "note" }, "Scores by category, a tie counting half. They say where to look, not what is so."),
     element("table", { class: "categories" },
       element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "Category"),
         ...facts.models.map((one, index) => element("th", { scope: "col" }, ...named(one.label, index))))),
