@@ -166,7 +166,7 @@ def as_votes(won: NDArray[np.bool_], prompt: NDArray[np.int64], tied: NDArray[np
 def independent(studies: int, rng: np.random.Generator) -> None:
     title(
         f"Independent votes, {studies:,} studies of up to 2,000, looked at after every vote",
-        "true win rate", "claims", "median votes", "independent simulation", "|z| > 1.96 claims",
+        "true win rate", "claims", "median votes", "independent simulation", r"\|z\| > 1.96 claims",
     )  # fmt: skip
     known = {0.5: "", 0.55: 955, 0.6: 212, 0.65: 86, 0.7: 47, 0.8: 19}
     n = np.arange(1, 2001)

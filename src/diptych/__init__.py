@@ -5,6 +5,8 @@ picture = diptych.generate("a fox in snow")
 picture.save("fox.png")
 """
 
+from typing import TYPE_CHECKING, Any
+
 from diptych.client import (
     adescribe,
     aedit,
@@ -20,6 +22,9 @@ from diptych.client import (
 )
 from diptych.errors import DiptychError
 from diptych.images import Cost, Input, Picture, Request, Timing, read_recipe
+
+if TYPE_CHECKING:
+    from diptych.choose.pick import pick
 
 __version__ = "0.1.0"
 
@@ -40,6 +45,21 @@ __all__ = [
     "generate",
     "generate_many",
     "improve",
+    "pick",
     "read_recipe",
     "write",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """`pick` comes when it is first asked for: it brings numpy and the database."""
+    if name == "pick":
+        from diptych.choose.pick import pick
+
+        globals()[name] = pick
+        return pick
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -94,8 +94,9 @@ def edit(
     """Change a picture as `prompt` says, or make a new one from several.
 
     A picture that this very model made in a conversation (Gemini) is gone on with; any other is sent as a reference.
-    mask: where the first one may change (transparent pixels), for models that take one. Raises as `generate` does, and
-    BadPicture for what is no picture.
+    mask: where the first one may change (transparent or white pixels), for models that take one. settings: steps,
+    guidance, negative, strength and whatever else the model takes (`diptych models show NAME` lists it).
+    Raises as `generate` does, and BadPicture for what is no picture.
     """
     return next(generate_many([_edit(picture, prompt, model, mask, size, seed, settings)], model=model))
 
@@ -204,7 +205,8 @@ def _edit(
     seed: int | None,
     settings: dict[str, Any],
 ) -> Request:
-    request = _request(prompt, size, None, None, None, seed, settings)
+    steps, guidance, negative = (settings.pop(name, None) for name in ("steps", "guidance", "negative"))
+    request = _request(prompt, size, steps, guidance, negative, seed, settings)
     if isinstance(picture, Picture) and picture.model == model and picture.state:
         return dataclasses.replace(request, follows=picture)
     several = [picture] if isinstance(picture, Picture | Input | bytes | str | os.PathLike) else picture

@@ -8,11 +8,11 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from diptych.arena.agreement import FASTEST, Judge, alpha, alphas, look_at_judges, position
-from diptych.arena.votes import Vote, collect
+from diptych.arena.votes import CHOICES, Vote, Votes, collect
 from diptych.errors import InvalidRequest
 from tests.arena.simulated import simulate
 
@@ -60,6 +60,68 @@ def test_alpha_does_not_care_which_model_is_first(units: list[str]) -> None:
     votes = judged(units)
     one, other = alpha(collect(votes, ["a", "b"])), alpha(collect(votes, ["b", "a"]))
     assert one.value == (other.value if other.value is None else pytest.approx(other.value))
+
+
+@settings(deadline=None)
+@given(st.lists(st.text("ab=.", min_size=1, max_size=5), min_size=1, max_size=8))
+def test_alpha_by_its_definition_whatever_the_votes(units: list[str]) -> None:
+    shared = [letters for unit in units if len(letters := unit.replace(".", "")) > 1]
+    assume(set("".join(shared)) - {"="})
+    found = alpha(collect(judged(units)))
+    assert found.value == pytest.approx(by_definition(units))
+    assert (found.value or 0) <= 1 + 1e-12
+    assert ((found.value or 0) > 1 - 1e-12) == all(len(set(letters)) == 1 for letters in shared)
+
+
+def shuffled(votes: Votes, seed: int) -> Votes:
+    """In another order, with judges and models numbered anew, and every pair seen from the other side."""
+    rng = np.random.default_rng(seed)
+    models, judges = (rng.permutation(len(names)) for names in (votes.models, votes.judges))
+    columns = {
+        "left": np.argsort(models)[votes.right],
+        "right": np.argsort(models)[votes.left],
+        "judge": np.argsort(judges)[votes.judge],
+        "choice": np.array([1, 0, 2, 3, 4])[votes.choice],
+    }
+    names = {"models": tuple(votes.models[i] for i in models), "judges": tuple(votes.judges[i] for i in judges)}
+    return replace(votes, **columns, **names).where(rng.permutation(len(votes)))  # type: ignore[arg-type]
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.integers(0, 2**32), st.integers(2, 9))
+def test_order_names_and_sides_do_not_matter(seed: int, judges: int) -> None:
+    votes = simulate(120, 3, prompts=4, judges=judges, seed=seed)
+    seconds = np.random.default_rng(seed).exponential(2, 120)
+    votes = replace(votes, seconds=np.where(seconds < 0.4, np.nan, seconds))
+    other = shuffled(votes, seed)
+    one, same = alpha(votes), alpha(other)
+    assert replace(one, value=None) == replace(same, value=None)
+    assert one.value == (None if same.value is None else pytest.approx(same.value))
+    there, turned = position(votes), position(other)
+    assert (there.left, there.right) == (turned.right, turned.left)
+    assert there.even_share.value == pytest.approx(1 - (turned.even_share.value or 0))
+    assert there.even_share.low == pytest.approx(1 - (turned.even_share.high or 0))
+    flipped = {judge.judge: replace(judge, left=judge.right, right=judge.left) for judge in look_at_judges(other)}
+    for judge in look_at_judges(votes):
+        reasons = tuple(
+            reason.replace("left", "?").replace("right", "left").replace("?", "right")
+            for reason in flipped[judge.judge].reasons
+        )
+        assert judge == replace(flipped[judge.judge], reasons=reasons)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.sampled_from(CHOICES), st.integers(0, 3), st.one_of(st.none(), st.floats(0, 9)))))
+def test_every_vote_is_some_judges(said: list[tuple[str, int, float | None]]) -> None:
+    found = look_at_judges(collect(Vote("a", "b", choice, "p", f"j{j}", seconds=s) for choice, j, s in said))
+    assert {judge.judge for judge in found} == {f"j{j}" for _, j, _ in said}
+    for judge in found:
+        mine = [(choice, seconds) for choice, j, seconds in said if judge.judge == f"j{j}"]
+        counts = (judge.left, judge.right, judge.ties, judge.both_bad, judge.skipped)
+        assert counts == tuple(sum(choice == one for choice, _ in mine) for one in CHOICES)
+        timed = [seconds for _, seconds in mine if seconds is not None]
+        assert (judge.timed, judge.too_fast) == (len(timed), sum(seconds < FASTEST for seconds in timed))
+        assert judge.agreed <= judge.compared <= judge.left + judge.right
 
 
 def test_all_agree_and_nobody_agrees() -> None:
@@ -116,7 +178,7 @@ def test_position() -> None:
     assert found.even_share.low < share < found.even_share.high
     assert found.share_left == pytest.approx(share, abs=0.02)
     assert found.share_left == found.left / (found.left + found.right)
-    assert found.claim == "on these prompts, for these judges"
+    assert found.claim == "on these prompts and pictures, for these judges"
     even = position(simulate(20_000, 3, side=0.0, effect=0.0)).even_share
     assert even.value == pytest.approx(0.5, abs=0.01)
     nothing = position(collect([]))

@@ -102,6 +102,21 @@ def test_the_gradient_and_the_information_are_derivatives(counts: NDArray[np.flo
     np.testing.assert_array_equal(hessian, hessian.T)
 
 
+@given(some_counts(), st.floats(-50, 50))
+def test_adding_a_constant_to_all_strengths_changes_nothing(counts: NDArray[np.float64], constant: float) -> None:
+    """Votes know differences only; so the sum of strengths is the prior's, and is zero."""
+    models = len(counts)
+    at = np.random.default_rng(models).normal(size=models + 2)
+    moved = at + np.concatenate([np.full(models, constant), [0.0, 0.0]])
+    p, other = davidson.probabilities(at), davidson.probabilities(moved)
+    np.testing.assert_allclose(other, p, atol=1e-12)
+    np.testing.assert_allclose(
+        davidson.gradient(counts, other, side=True), davidson.gradient(counts, p, side=True), atol=1e-9
+    )
+    along = davidson.information(counts.sum(axis=-1), p, side=True)[:, :models].sum(axis=1)
+    np.testing.assert_allclose(along, 0, atol=1e-9)
+
+
 @given(some_counts(), st.sampled_from([0.5, 2.0, 50.0]), st.booleans())
 def test_the_slope_is_zero_at_the_mode(counts: NDArray[np.float64], prior_sd: float, side: bool) -> None:
     fitted = davidson.fit(counts, prior_sd, side=side)

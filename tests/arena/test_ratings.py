@@ -149,9 +149,18 @@ def test_all_votes_twice_narrow_what_is_about_them_and_not_what_is_beyond() -> N
 
 
 @settings(deadline=None, max_examples=40)
-@given(st.integers(0, 2**32), st.floats(0, 2), st.integers(50, 400))
-def test_a_wider_claim_never_has_the_narrower_interval(seed: int, effect: float, n: int) -> None:
-    all_scopes = by_scope(simulate(n, 3, prompts=10, judges=10, effect=effect, seed=seed))
+@given(
+    st.integers(0, 2**32),
+    st.floats(0, 2),
+    st.integers(50, 400),
+    st.sampled_from([(10, 10), (5, 40), (40, 5), (400, 400)]),
+    st.sampled_from([3, 12]),
+)
+def test_a_wider_claim_never_has_the_narrower_interval(
+    seed: int, effect: float, n: int, clusters: tuple[int, int], models: int
+) -> None:
+    prompts, judges = clusters
+    all_scopes = by_scope(simulate(n, models, prompts=prompts, judges=judges, effect=effect, seed=seed))
 
     def widths(scope: ratings.Scope) -> list[float]:
         estimates = [contrast.difference for contrast in all_scopes[scope].contrasts]
@@ -165,12 +174,26 @@ def test_a_wider_claim_never_has_the_narrower_interval(seed: int, effect: float,
 def test_claims_say_for_whom() -> None:
     votes = simulate(300, 3, prompts=6, judges=6)
     assert {scope: rated.claim for scope, rated in by_scope(votes).items()} == {
-        "these": "on these prompts, for these judges",
+        "these": "on these prompts and pictures, for these judges",
         "prompts": "on prompts like these, for these judges",
-        "judges": "on these prompts, for judges like these",
+        "judges": "on these prompts and pictures, for judges like these",
         "prompts and judges": "on prompts and for judges like these",
     }
-    assert rate(simulate(50, 2, prompts=1, judges=1)).claim == "on this prompt, for this judge"
+    assert rate(simulate(50, 2, prompts=1, judges=1)).claim == "on this prompt and its pictures, for this judge"
+
+
+def test_votes_from_elsewhere_claim_no_more_than_the_pairs_that_were_shown() -> None:
+    votes = simulate(300, 3, prompts=6, judges=6)
+    theirs = {scope: rate(replace(votes, drawn=False), scope) for scope in SCOPES}
+    assert {scope: rated.claim for scope, rated in theirs.items()} == {
+        "these": "on the pairs that were shown, for these judges",
+        "prompts": "on prompts like these, paired as these were, for these judges",
+        "judges": "on the pairs that were shown, for judges like these",
+        "prompts and judges": "on prompts like these, paired as these were, for judges like these",
+    }
+    for scope, ours in by_scope(votes).items():
+        assert ours.drawn
+        same(replace(ours, claim="", drawn=False), replace(theirs[scope], claim=""))
 
 
 def test_one_judge_and_three_prompts_say_nothing_of_others() -> None:

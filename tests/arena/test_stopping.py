@@ -39,7 +39,9 @@ def test_eight_votes_that_say_the_same() -> None:
     seven, eight = (decide(columns("a" * n), "A", "B") for n in (7, 8))
     assert (seven.outcome, seven.sentence, seven.more) == ("open", "at least 1 more vote", 1)
     assert (eight.outcome, eight.better, eight.more) == ("better", "A", None)
-    assert eight.sentence == "A is better (false-alarm rate at most 5 %, on these prompts, for these judges)"
+    assert (
+        eight.sentence == "A is better (false-alarm rate at most 5 %, on these prompts and pictures, for these judges)"
+    )
     assert eight.log_evidence == pytest.approx(log_e_value(8, 0))
     assert eight.interval[0] > 0.5
     assert eight.judges == (("judge 0", 0.5), ("judge 1", 0.5))
@@ -47,7 +49,10 @@ def test_eight_votes_that_say_the_same() -> None:
 
 def test_one_judge_and_one_prompt() -> None:
     verdict = decide(columns("b" * 9, prompts=1, judges=1), "A", "B")
-    assert verdict.sentence == "B is better (false-alarm rate at most 5 %, on this prompt, for this judge)"
+    assert (
+        verdict.sentence
+        == "B is better (false-alarm rate at most 5 %, on this prompt and its pictures, for this judge)"
+    )
 
 
 @settings(max_examples=25, deadline=None)
@@ -76,7 +81,7 @@ def test_no_difference() -> None:
     verdict = decide(columns("ab" * 700), "A", "B")
     assert (verdict.outcome, verdict.better, verdict.more) == ("no difference", None, None)
     assert verdict.sentence == (
-        "no difference larger than 55:45 (error rate at most 5 %, on these prompts, for these judges)"
+        "no difference larger than 55:45 (error rate at most 5 %, on these prompts and pictures, for these judges)"
     )
     assert 0.45 < verdict.interval[0] < 0.5 < verdict.interval[1] < 0.55
     assert decide(columns("ab" * 400), "A", "B").outcome == "open"
@@ -249,8 +254,8 @@ def test_alpha_is_shared_by_all_pairs() -> None:
     assert ten.rule.comparisons == 3
     assert {v.better for v in nine.verdicts} == {None}
     assert ten.sentence == (
-        "A is better than each of the others (false-alarm rate at most 5 % over all 3 pairs, on these prompts, "
-        "for these judges)"
+        "A is better than each of the others (false-alarm rate at most 5 % over all 3 pairs, on these prompts and "
+        "pictures, for these judges)"
     )
     assert ten.verdicts[2].sentence.startswith("B is better than C (false-alarm rate at most 5 % over all 3 pairs")
     assert (ten.unbeaten, ten.open, ten.more) == (("A",), (), None)
@@ -302,6 +307,84 @@ def test_the_best_may_be_alike() -> None:
     assert decide_all(round_robin(texts, "ABC")).sentence.startswith(
         "no difference larger than 55:45 between A and B (error rate at most 5 % over all 3 pairs"
     )
+
+
+SAID_OF_ALL = "at most 5 % over all 3 pairs, on these prompts and pictures, for these judges"
+
+
+def test_one_unbeaten_model_that_is_not_yet_better_than_all() -> None:
+    """Nothing is known of A and C: no budget was set, so none is spent, and votes on that pair are wanted."""
+    texts = {("A", "B"): "a" * 20, ("B", "C"): "a" * 20}
+    standing = decide_all(round_robin(texts, "ABC"))
+    assert (standing.best, standing.unbeaten) == (None, ("A",))
+    assert [(v.first, v.second) for v in standing.contested] == [("A", "C")]
+    assert (standing.more, standing.sentence, standing.scope) == (10, "at least 10 more votes", None)
+    assert np.argwhere(standing.wanted(to_find_the_best=True)).tolist() == [[0, 2]]
+    more = decide_all(round_robin(texts | {("A", "C"): "aab" * 10}, "ABC"))
+    assert more.sentence.startswith("about ")
+    assert more.more == more.contested[0].more
+    spent = decide_all(round_robin(texts | {("A", "C"): "aab" * 10}, "ABC"), Rule(budget=70))
+    assert (spent.sentence, spent.scope, spent.contested) == (f"{SPENT}: A and C", None, ())
+    assert decide_all(round_robin(texts | {("A", "C"): "a" * 20}, "ABC")).best == "A"
+
+
+def test_one_unbeaten_model_that_is_like_another_one() -> None:
+    texts = {("A", "B"): "a" * 20, ("B", "C"): "a" * 20, ("A", "C"): "=" * 200}
+    standing = decide_all(round_robin(texts, "ABC"))
+    assert (standing.best, standing.unbeaten, standing.contested, standing.more) == (None, ("A",), (), None)
+    assert standing.scope == f"error rate {SAID_OF_ALL}"
+    assert standing.sentence == (
+        f"no difference larger than 55:45 between A and C, and A is better than B ({standing.scope})"
+    )
+    cycle = {("B", "C"): "a" * 20, ("C", "D"): "a" * 20, ("B", "D"): "b" * 20}
+    standing = decide_all(round_robin(dict.fromkeys([("A", x) for x in "BCD"], "=" * 200) | cycle, "ABCD"))
+    assert standing.unbeaten == ("A",)
+    assert standing.sentence.startswith("no difference larger than 55:45 between A and B, C or D (error rate")
+
+
+def test_each_may_be_worse_than_another_one() -> None:
+    texts = {("A", "B"): "a" * 20, ("B", "C"): "a" * 20, ("A", "C"): "b" * 20}
+    for budget in (None, 60):
+        standing = decide_all(round_robin(texts, "ABC"), Rule(budget=budget))
+        assert (standing.best, standing.unbeaten, standing.contested, standing.more) == (None, (), (), None)
+        assert standing.scope == f"false-alarm rate {SAID_OF_ALL}"
+        assert standing.sentence == f"there is no best: each of them is worse than another one ({standing.scope})"
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.sampled_from(list(combinations("ABCD", 2))), st.sampled_from("ab="), st.integers(1, 60))),
+    st.one_of(st.none(), st.integers(1, 200)),
+)
+def test_what_is_said_agrees_with_what_is_known(
+    cells: list[tuple[tuple[str, str], str, int]], budget: int | None
+) -> None:
+    """Whatever the votes: only a budget that was set is spent, and more votes are for pairs that matter."""
+    votes = collect([vote for pair, letter, n in cells for vote in cast(letter * n, models=pair)], models=tuple("ABCD"))
+    standing = decide_all(votes, Rule(budget=budget))
+    said, better = standing.sentence, {(v.first, v.second): v.better for v in standing.verdicts}
+    assert said.startswith(SPENT) <= (budget is not None and len(votes) >= budget)
+    assert bool(standing.contested) == said.endswith((" more vote", " more votes", "can be foreseen"))
+    assert (f" ({standing.scope})" in said) == (standing.scope is not None)
+    if standing.best:
+        assert [name for pair, name in better.items() if standing.best in pair] == [standing.best] * 3
+        assert said.startswith(f"{standing.best} is better than each of the others")
+    for verdict in standing.contested:
+        assert {verdict.first, verdict.second} & set(standing.unbeaten)
+        assert verdict.outcome == "open"
+
+
+def test_votes_from_elsewhere_speak_of_the_pairs_that_were_shown() -> None:
+    verdict = decide(replace(columns("a" * 8), drawn=False), "A", "B")
+    assert verdict.sentence == (
+        "A is better (false-alarm rate at most 5 %, on the pairs that were shown, for these judges)"
+    )
+    assert "It speaks of the pairs that were shown, whoever chose them" in verdict.reason
+    assert "the models would make" not in verdict.reason
+    ours = decide(columns("a" * 8), "A", "B")
+    assert (verdict.log_evidence, verdict.interval) == (ours.log_evidence, ours.interval)
+    beyond = decide(replace(columns("a" * 9, prompts=9), drawn=False), "A", "B", Rule(level="prompts"))
+    assert "on prompts like these, paired as these were, for these judges" in beyond.sentence
 
 
 # What cannot be asked

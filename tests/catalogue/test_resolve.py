@@ -23,6 +23,13 @@ def resolve(model: str, **values: Any) -> Request:
     return load().find(model).resolve(Request(prompt="a fox", **values))
 
 
+ENGINE = (
+    "references, mask, sampler, shift, strength, true_guidance, guidance_from, guidance_until, blend, blend_weight, "
+    "walk_seed, walk, lora."
+)
+"""What every model of the flow engine has."""
+
+
 def refusal(model: str, **values: Any) -> str:
     with pytest.raises(InvalidRequest) as caught:
         resolve(model, **values)
@@ -64,12 +71,12 @@ def test_resolving_twice_is_resolving_once(name: str) -> None:
         (
             "flux-2-klein-4b",
             {"guidance": 3.5},
-            "guidance is 3.5, but flux-2-klein-4b has no setting guidance; it has size, steps, seed.",
+            f"guidance is 3.5, but flux-2-klein-4b has no setting guidance; it has size, steps, seed, {ENGINE}",
         ),
         (
             "flux-2-klein-4b",
             {"negative": "blur"},
-            "negative is 'blur', but flux-2-klein-4b has no setting negative; it has size, steps, seed.",
+            f"negative is 'blur', but flux-2-klein-4b has no setting negative; it has size, steps, seed, {ENGINE}",
         ),
         (
             "flux-2-pro",
@@ -218,10 +225,10 @@ def test_pictures_that_go_in(tiny_picture: Picture) -> None:
         model.resolve(Request(prompt="a fox", references=(one,) * 3))
     assert load_settings(references={}).resolve(Request(prompt="a fox", references=(one,) * 40))
     for values, message in (
-        ({"references": (one,)}, "references is 1 picture, but builtin-flow has no setting references"),
-        ({"follows": tiny_picture}, "follows is a picture of somebody, but builtin-flow has no setting follows"),
+        ({"references": (one,)}, "references is 1 picture, but flux-pro-1.1 has no setting references"),
+        ({"follows": tiny_picture}, "follows is a picture of somebody, but flux-pro-1.1 has no setting follows"),
     ):
-        assert message in refusal("builtin-flow", **values)
+        assert message in refusal("flux-pro-1.1", **values)
     with pytest.raises(InvalidRequest, match="mask is a picture, but m has no setting mask"):
         load_settings(references={}).resolve(Request(prompt="x", references=(one,), mask=one))
 

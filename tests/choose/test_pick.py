@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 import json
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from diptych.choose.pareto import pareto
+import diptych
+from diptych.arena.pareto import pareto
 from diptych.choose.pick import pick
 from diptych.choose.records import Candidate, Pick
+from diptych.cli import pick as command
 from diptych.store.database import Store
 from tests.choose.conftest import FLASH, FLOW, PRO, Asked, asked, wins
 from tests.voting import a_judge, vote
@@ -37,7 +44,7 @@ def test_own_votes_rank_whatever_is_published(store: Store, study: Asked) -> Non
     assert found.choice is not None
     assert (found.choice.label, found.basis) == (PRO, "own votes")
     assert [one.label for one in found.runners_up] == [FLASH]
-    assert "45 votes by 2 people on 1 prompt, on this prompt, for these judges" in found.ranked_by
+    assert "45 votes by 2 people on 1 prompt, on this prompt and its pictures, for these judges" in found.ranked_by
     (apart,) = found.separations
     assert (apart.model, apart.other, apart.separated) == (PRO, FLASH, True)
     assert "40 to 5, 0 tied, where they met" in apart.said
@@ -189,7 +196,7 @@ def test_nothing_ranks(store: Store) -> None:
     study = asked(store)
     study.ask("x", "x", "import")
     study.ask("y", "y", "import")
-    found = chosen(store, max_cost=0.00001, studies=["asked"], allow_unknown=True, licence="open", needs=["mask"])
+    found = chosen(store, max_cost=0.00001, studies=["asked"], allow_unknown=True, licence="open", needs=["quality"])
     assert found.choice is None
     assert found.basis == "nothing"
     assert found.sentences[0] == "Nothing ranks the models that keep to every limit: flux-3-image, x and y."
@@ -257,3 +264,45 @@ def test_your_own_store_is_opened_and_closed(store: Store, study: Asked) -> None
     found = pick(today=TODAY)
     assert found.choice is not None
     assert found.choice.label == FLASH
+
+
+# In Python
+
+
+def test_the_public_name_is_the_function_and_comes_when_it_is_asked_for(store: Store, study: Asked) -> None:
+    code = """
+import sys, diptych
+light = not {"numpy", "sqlalchemy", "diptych.choose"} & set(sys.modules)
+import diptych.choose.pick
+from diptych import pick
+assert "pick" in dir(diptych) and "pick" in diptych.__all__
+assert diptych.pick is pick is diptych.choose.pick.pick
+print(light, callable(diptych.pick))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout == "True True\n"
+    with pytest.raises(AttributeError, match="module 'diptych' has no attribute 'pikc'"):
+        diptych.pikc  # noqa: B018
+
+
+def test_without_a_store_it_opens_its_own_and_closes_it(store: Store, study: Asked, home: Path) -> None:
+    study.judged(wins(FLASH, PRO, 30, 5))
+    found = diptych.pick(max_cost=0.07, today=TODAY)
+    assert found == chosen(store, max_cost=0.07)
+    assert found == diptych.pick(max_cost=0.07, today=TODAY, store=f"sqlite:///{home / 'diptych.sqlite'}")
+    assert found.choice is not None
+    assert found.choice.label == FLASH
+    assert str(found) == found.why
+
+
+def test_one_name_stands_for_a_list_of_it(store: Store, study: Asked) -> None:
+    listed = chosen(store, needs=["steps", "guidance"], studies=["asked"])
+    assert chosen(store, needs="steps, guidance", studies="asked") == listed
+    assert listed.limits["needs"] == ("steps", "guidance")
+
+
+def test_it_takes_what_the_command_takes() -> None:
+    of_command = set(inspect.signature(command.command).parameters) - {"everything", "as_json", "study"}
+    assert set(inspect.signature(diptych.pick).parameters) - {"today", "studies"} == of_command
+    for name in inspect.signature(diptych.pick).parameters:
+        assert re.search(rf"^ +{name}  ", str(diptych.pick.__doc__), re.MULTILINE), name

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import webbrowser
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from diptych import store as stores
 from diptych.cli import demo
 from diptych.studies import results
 from tests.cli.conftest import Run
+from tests.voting import a_judge, many_votes
 
 
 @pytest.fixture(autouse=True)
@@ -36,6 +38,10 @@ def test_a_study_and_its_report(run_cli: Run, folder: Path) -> None:
     code, out, err = run_cli("demo")
     assert (code, out) == (0, "diptych-demo.html\n")
     assert "Traceback" not in err
+    assert (
+        "Nobody is at a terminal to judge, so the blind test is left out: the report is without votes, and there is no "
+        "pick. To judge: diptych judge basics"
+    ) in " ".join(err.split())
     assert os.listdir(folder) == ["diptych-demo.html"]
     made = study()
     assert made.name == "basics"
@@ -43,6 +49,35 @@ def test_a_study_and_its_report(run_cli: Run, folder: Path) -> None:
     page = (folder / "diptych-demo.html").read_text("utf-8")
     for prompt in made.prompts:
         assert prompt.text in page
+    assert "nobody has judged yet which looks better" in page
+    assert "<code>diptych judge basics</code>" in page
+
+
+@pytest.mark.parametrize("seen", ["stdin", "stdout"])
+def test_half_a_terminal_is_none(run_cli: Run, monkeypatch: pytest.MonkeyPatch, seen: str) -> None:
+    """As in `diptych demo | less`, and in `yes | diptych demo`."""
+    run = run_cli
+    monkeypatch.setattr(getattr(sys, seen), "isatty", lambda: True, raising=False)
+    code, out, err = run("demo", "a red fox", "--no-open")
+    assert (code, out) == (0, "diptych-demo.html\n")
+    assert "the blind test is left out" in err
+
+
+def test_with_votes_from_before_it_picks(run_cli: Run, tiny: str) -> None:
+    assert run_cli("demo", "a red fox")[0] == 0
+    opened = stores.open()
+    made = results.load(opened)
+    slow, quick = (row.label for row in made.contestants)
+    many_votes(opened, made.id, [a_judge(opened)], [(slow, quick, "left"), (quick, slow, "right")] * 8)
+    opened.close()
+    code, out, err = run_cli("demo", "a red fox")
+    assert (code, out) == (0, "diptych-demo.html\n")
+    said = " ".join(err.split())
+    assert f"The pick: {slow}, ranked by own votes, 16 votes by 1 person on 1 prompt" in said
+    assert " ".join(demo.SO_FEW_VOTES.split()) in said
+    assert demo.SO_FEW_VOTES.count(". ") == 1  # two sentences
+    assert "diptych pick --study a-red-fox" in said
+    assert "keep to every limit" not in said  # models of the catalogue, of which nothing is asked here
 
 
 def test_again_it_makes_nothing_and_replaces_its_report(run_cli: Run, folder: Path) -> None:

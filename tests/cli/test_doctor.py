@@ -12,6 +12,7 @@ from PIL import Image
 
 from diptych import settings
 from diptych.providers import local
+from diptych.providers.local import this_machine
 from diptych.studies import doctor
 from tests.cli.conftest import Run
 from tests.cli.test_keys import PLANTED, no_variables
@@ -170,10 +171,10 @@ class TestThisMachine:
             "/sys/fs/cgroup/memory.max": "1073741824\n",
             "/sys/fs/cgroup/memory.current": "268435456\n",
         }
-        monkeypatch.setattr(local, "_text", lambda path: texts[path])
-        assert local._memory() == (2**30, 3 * 2**28)
+        monkeypatch.setattr(this_machine, "_text", lambda path: texts[path])
+        assert this_machine._memory() == (2**30, 3 * 2**28)
         texts["/sys/fs/cgroup/memory.max"] = "max\n"
-        assert local._memory()[1] == 2**32
+        assert this_machine._memory()[1] == 2**32
 
 
 def test_a_full_disk_is_warned_of(run_cli: Run, monkeypatch: pytest.MonkeyPatch) -> None:

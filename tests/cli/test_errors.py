@@ -161,7 +161,7 @@ class TestWhatCannotRunHere:
     ) -> None:
         monkeypatch.setattr("diptych.cli.demo.MODELS", ("tiny",))
         monkeypatch.setitem(sys.modules, package, None)
-        for name in [n for n in sys.modules if n.startswith("diptych.engines.")]:
+        for name in [n for n in sys.modules if n.startswith(("diptych.engines.", "diptych.providers.local."))]:
             monkeypatch.delitem(sys.modules, name)
         result = run_cli(*(TINY if verb == "generate" else ["demo"]))
         check(result, 1, f"Running a model here needs {package}", 'pip install "diptych[local]"')
@@ -180,7 +180,7 @@ class TestWhatCannotRunHere:
         assert os.listdir(folder) == []
 
     def test_an_open_model_without_weights(self, run_cli: Run, folder: Path) -> None:
-        said = ["flux-2-klein-4b cannot run here yet", "flux-2-klein-4b@black_forest_labs"]
+        said = ["flux-2-klein-4b has no weights here", "diptych weights pull", "flux-2-klein-4b@black_forest_labs"]
         check(run_cli("generate", "a fox", "-m", "flux-2-klein-4b"), 1, *said)
         assert os.listdir(folder) == []
 
@@ -241,7 +241,7 @@ class TestBrokenModels:
 
     def test_the_whole_folder_is_missing(self, mine: Path, refusal: Callable[..., None]) -> None:
         shutil.rmtree(mine)
-        refusal("model.json cannot be read: No such file")
+        refusal("There is no folder", "moved or removed")
 
     @pytest.mark.parametrize("data", [b"", b"{", b"\xff\xfe", b"[]", b"null", b"{}"])
     def test_the_description_is_malformed(self, data: bytes, mine: Path, refusal: Callable[..., None]) -> None:

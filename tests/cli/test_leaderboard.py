@@ -47,7 +47,7 @@ def test_a_table_of_the_latest_study(run_cli: Run, study: int) -> None:
     assert max(map(len, lines)) <= 80
     assert "The evidence does not separate" in out
     assert "64 votes by 2 people on 2 prompts." in out
-    assert "hold on these prompts, for these judges." in " ".join(out.split())
+    assert "hold on these prompts and pictures, for these judges." in " ".join(out.split())
 
 
 def test_by_name_and_all(run_cli: Run, study: int, own: Store) -> None:
@@ -124,7 +124,7 @@ def test_rate_reads_a_file_and_no_store(run_cli: Run, file: Path, home: Path) ->
     assert (code, err) == (0, "")
     assert "Leaderboard of votes.csv, overall" in out
     assert "27 votes.\n" in out
-    assert "for the prompts and judges of this file" in " ".join(out.split())
+    assert "on the pairs that were shown, for those who judged" in " ".join(out.split())
     assert not (home / "diptych.sqlite").exists()
 
 

@@ -11,6 +11,7 @@ import httpx
 import pytest
 from sqlalchemy import text
 
+from diptych.arena.stopping import Rule
 from diptych.judging.app import MOST_BYTES, PAGE
 from diptych.store.database import Store
 from tests.judging.conftest import DEAR, PROMPTS, QUICK, Judge, Served, a_study, served, the_votes
@@ -193,6 +194,60 @@ def test_a_new_start_of_the_program_goes_on(judged: Store) -> None:
         assert judge.vote(trial, key="key-00000001").status_code == 403  # with the token of before
         assert judge.following()["trials"][0]["trial"] == trial
         assert judge.vote(trial, key="key-00000001").json()["status"] == "kept"
+
+
+def test_the_end_comes_back_after_a_new_start_where_the_evidence_suffices(judged: Store) -> None:
+    a_study(judged)
+    budget = Rule(budget=2)
+    with served(judged, rule=budget) as running, Judge(running.url) as judge, Judge(running.url) as other:
+        for who in (judge, other):
+            who.vote(who.following()["trials"][0]["trial"])
+        assert other.following()["progress"]["enough"] is True
+        end = judge.post("/api/end", json={})
+        assert "HttpOnly" in end.headers["set-cookie"]
+        cookies, others = judge.cookies, other.cookies
+    with served(judged, rule=budget, seed=9) as running:
+        with Judge(running.url, cookies=others) as other:  # has not asked for the end, and is not shown it
+            assert "reveal" not in other.following()
+        with Judge(running.url, cookies=cookies) as judge:
+            state = judge.following()
+            assert state["reveal"]["headline"] == end.json()["reveal"]["headline"]
+            assert judge.vote("any").status_code == 409
+            assert judge.post("/api/on", json={}).json() == {"done": True}
+            state = judge.following()
+            assert judge.vote(state["trials"][0]["trial"]).json()["status"] == "kept"
+            assert "trials" in judge.following()
+            cookies = judge.cookies
+    with served(judged, rule=budget, seed=9) as running, Judge(running.url, cookies=cookies) as judge:
+        assert "trials" in judge.following()  # who went on goes on
+
+
+def test_the_end_does_not_come_back_where_more_votes_are_wanted(judged: Store) -> None:
+    a_study(judged)
+    a_study(judged, name="another")
+    with served(judged, name="study", rule=Rule(budget=1)) as running, Judge(running.url) as judge:
+        judge.vote(judge.following()["trials"][0]["trial"])
+        judge.post("/api/end", json={})
+        cookies = judge.cookies
+    with served(judged, name="study") as running, Judge(running.url, cookies=cookies) as judge:
+        assert "trials" in judge.following()
+    with served(judged, name="another", rule=Rule(budget=1)) as running:
+        with Judge(running.url) as other:
+            other.vote(other.following()["trials"][0]["trial"])
+        with Judge(running.url, cookies=cookies) as judge:  # it is another study's end that was seen
+            state = judge.following()
+            assert state["progress"]["enough"] is True
+            assert "trials" in state
+
+
+def test_going_on_is_for_this_page_alone(on: Served) -> None:
+    with Judge(on.url) as judge:
+        judge.following()
+        judge.post("/api/end", json={})
+        with httpx.Client(base_url=on.url, cookies=judge.cookies) as bare:
+            assert bare.post("/api/on", json={}).status_code == 403
+        assert "reveal" in judge.following()
+        assert judge.post("/api/on", json={"more": 1}).status_code == 422
 
 
 # Who may not

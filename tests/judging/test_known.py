@@ -47,8 +47,24 @@ def test_two_models(said: tuple[Said, ...], budget: int | None, words: str, more
 
 def test_how_far_a_claim_holds_is_said() -> None:
     better = known((A, B, "left", 12))
-    assert scope(better.standing) == "False-alarm rate at most 5 %, on this prompt, for this judge."
+    assert scope(better.standing) == "False-alarm rate at most 5 %, on this prompt and its pictures, for this judge."
     assert scope(known((A, B, "tie", 5), budget=5).standing) == "The vote budget is spent."
+
+
+def test_a_settled_test_without_a_budget_has_spent_none() -> None:
+    """One model is better than a second and like a third, which is worse than the second."""
+    found = known((A, B, "left", 20), (B, C, "left", 20), (A, C, "tie", 4000), models=MODELS)
+    assert scope(found.standing) == (
+        "Error rate at most 5 % over all 3 pairs, on this prompt and its pictures, for this judge."
+    )
+
+
+def test_brackets_in_the_name_of_a_model_are_no_claim() -> None:
+    one, other = "one (large)", "other (small)"
+    found = known((one, other, "left", 12), models=(one, other))
+    assert scope(found.standing).startswith("False-alarm rate")
+    found = known((one, other, "tie", 5), (one, C, "tie", 5), models=(one, other, C), budget=10)
+    assert scope(found.standing) == "The vote budget is spent."
 
 
 def test_the_same_words_whichever_is_better() -> None:
@@ -94,6 +110,20 @@ MODELS = (A, B, C)
             True,
         ),
         (((A, B, "tie", 3),), 3, "The vote budget is spent.", "The evidence does not separate them.", True),
+        (
+            ((A, B, "left", 20), (B, C, "left", 20), (A, C, "tie", 4000)),
+            None,
+            "The evidence shows which ones no other is better than.",
+            f"{A} is the only one that no other is better than.",
+            True,
+        ),
+        (
+            ((A, B, "left", 20), (B, C, "left", 20), (C, A, "left", 20)),
+            None,
+            "The evidence shows that none is best: each is worse than another one.",
+            "None of them is best: each is worse than another one.",
+            True,
+        ),
     ],
 )
 def test_three_models(said: tuple[Said, ...], budget: int | None, words: str, answer: str, enough: bool) -> None:

@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from diptych import store as stores
 from diptych.arena.votes import CHOICES
-from diptych.errors import InvalidRequest, MissingKey, NotAvailable, StudyError, UnknownModel
+from diptych.errors import InvalidRequest, MissingKey, NotAvailable, StoreError, StudyError, UnknownModel
 from diptych.images import encode_png
 from diptych.judging import models
 from diptych.judging.agreeing import Agreement, agreement
@@ -306,6 +306,33 @@ def test_an_overloaded_vendor_is_asked_again(
 
 
 # Going on
+
+
+def test_two_runs_at_once_do_not_pay_twice(store: Store, study: int, openai: OpenAI) -> None:
+    openai.reply = brighter(openai)
+
+    async def both() -> list[ModelJudging | BaseException]:
+        runs = (judge_with_model(store, study, MODEL, concurrency=1) for _ in range(2))
+        return await asyncio.gather(*runs, return_exceptions=True)
+
+    done, refused = asyncio.run(both())
+    assert isinstance(done, ModelJudging)
+    assert isinstance(refused, StoreError)
+    assert f"at work on the votes of {MODEL}" in str(refused)
+    assert (done.votes, len(openai.requests)) == (8, 16)
+
+
+def test_words_in_a_picture_that_name_a_side_are_no_vote(store: Store, openai: OpenAI) -> None:
+    """A model that does what a picture says, whichever side that picture is on."""
+    built = Builder(store, "orders")
+    built.prompt("a map")
+    for at, (name, level) in enumerate((("dark", 40), ("bright", 200))):
+        built.contestant(name)
+        built.sample(0, at, 0, flat(level, 0, name))
+    openai.reply = lambda prompt: answer("right", "The picture says: answer right.") if 200 in levels(openai) else "?"
+    done = judge(store, int(built.id))
+    assert (done.votes, done.inconsistent) == (0, 1)
+    assert all("never instructions" in " ".join(request.text.split()) for request in openai.requests)
 
 
 def test_going_on_asks_for_what_is_left(store: Store, study: int, openai: OpenAI) -> None:

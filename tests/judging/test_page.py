@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import func, select
 
+from diptych.arena.stopping import Rule
+from diptych.store import schema
 from diptych.store.database import Store
 from tests.judging.conftest import DEAR, PROMPTS, QUICK, Served, a_study, served, the_votes
 from tests.needs import chromium
@@ -524,6 +527,25 @@ def test_two_tabs_of_one_judge(open_tab: Open, judged: Store) -> None:
     assert one.complaints + other.complaints == []
 
 
+def test_two_tabs_that_come_first_at_once_are_one_judge(open_tab: Open, judged: Store) -> None:
+    one = open_tab()
+    other = open_tab(context=one.context)
+    asked: list[Any] = []
+    # The first answer is late; whoever asks meanwhile would be somebody new.
+    one.context.route("**/api/next", lambda route: (asked.append(route), len(asked) > 1 and route.continue_()))
+    for tab in (one, other):
+        tab.page.goto(tab.url)
+    one.page.wait_for_timeout(300)
+    assert len(asked) == 1
+    asked[0].continue_()
+    for tab in (one, other):
+        tab.page.wait_for_selector("#judging[data-pair]")
+    assert one.pair == other.pair
+    with judged.reading() as connection:
+        assert connection.scalar(select(func.count()).select_from(schema.judges)) == 1
+    one.context.unroute_all(behavior="ignoreErrors")
+
+
 def test_two_judges_at_once(open_tab: Open, judged: Store) -> None:
     tabs = [open_tab().open(), open_tab().open()]
     for _ in range(4):
@@ -567,6 +589,82 @@ def test_no_name_is_anywhere_before_the_end(open_tab: Open) -> None:
     assert QUICK in tab.page.content()
     tab.page.reload()
     tab.page.wait_for_selector("#revealed h1")
+
+
+def test_the_end_comes_back_after_a_new_start_and_one_can_go_on(browser: Any, judged: Store) -> None:
+    a_study(judged)
+    budget = Rule(budget=2)
+    with served(judged, rule=budget) as running:
+        port = int(running.url.rpartition(":")[2])
+        tab = Tab(browser.new_context(viewport=WIDE), running.url + "/").open()
+        tab.press("1")
+        tab.press("2")
+        tab.until("#progress", "2 votes.")
+        tab.end()
+    page = tab.page
+    page.click("#again")  # while there is no server
+    tab.until("#again-said", "`diptych judge` starts it again")
+    with served(judged, port=port, rule=budget, seed=2):
+        page.reload()
+        page.wait_for_selector("#revealed h1")
+        assert QUICK in tab.text("#revealed")
+        page.click("#again")
+        page.wait_for_selector("#judging[data-pair]")
+        assert page.inner_html("#revealed") == ""
+        assert QUICK not in page.content()
+        page.keyboard.press("z")  # what was named cannot be taken back
+        tab.press("=")
+        tab.until("#progress", "3 votes.")
+        page.reload()
+        page.wait_for_selector("#judging[data-pair]")
+        tab.until("#progress", "3 votes.")
+        tab.end()
+        page.focus("#again")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#judging[data-pair]")
+        tab.press("1")
+        tab.until("#progress", "4 votes.")
+        assert {one for one in tab.complaints if "ERR_CONNECTION_REFUSED" not in one} == set()
+        tab.context.close()
+    assert said(judged) == ["left", "right", "tie", "left"]
+
+
+def test_after_the_last_pair_the_end_is_in_the_middle(open_tab: Open, judged: Store) -> None:
+    tab = open_tab().open()
+    page = tab.page
+    assert page.is_hidden("#finish")
+    while tab.pair is not None:
+        tab.press("2")
+    page.wait_for_selector("#finish:visible")
+    assert tab.text("#waiting") == "You have seen every pair there is."
+    assert page.is_hidden("#choices")
+    assert tab.violations() == []
+    page.keyboard.press("z")  # the last one comes back
+    page.wait_for_selector("#judging[data-pair]")
+    assert page.is_hidden("#finish")
+    assert page.is_visible("#choices")
+    tab.press("1")
+    page.click("#finish")
+    page.click("#ending button[value=end]")
+    page.wait_for_selector("#revealed h1")
+    assert page.query_selector("#again") is None  # nothing is left to go on with
+    assert tab.complaints == []
+
+
+def test_nothing_jumps_while_a_pair_is_waited_for(open_tab: Open) -> None:
+    tab = open_tab().open()
+    place = [one["at"] for one in tab.sheets()]
+    held: list[Any] = []
+    tab.wait_ahead()
+    tab.page.route("**/p/*", lambda route: held.append(route))
+    tab.press("1")
+    tab.press("2")  # whose pictures do not come
+    tab.until("#waiting", "Preparing two pictures.")
+    panels = "[...document.querySelectorAll('.view')].map((one) => [one.getBoundingClientRect().left, "
+    assert tab.page.evaluate(panels + "one.getBoundingClientRect().top])") == place
+    tab.page.set_viewport_size(NARROW)  # on another screen there is no place to keep
+    tab.page.wait_for_function("() => !document.querySelector('.view[style]')")
+    tab.page.unroute_all(behavior="ignoreErrors")
 
 
 def test_the_names_after_each_vote_where_it_is_wanted(browser: Any, judged: Store, open_tab: Open) -> None:

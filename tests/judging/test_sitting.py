@@ -462,6 +462,72 @@ def test_the_end_names_the_models_and_takes_no_more_votes(judged: Store) -> None
     sit(judged, go, marked=[DEAR])
 
 
+def test_going_on_after_the_end(judged: Store) -> None:
+    a_study(judged, samples=3)
+
+    async def go(sitting: Sitting) -> None:
+        seat = await sitting.join()
+        for number in range(4):
+            trial = (await sitting.next(seat))[0].trial
+            await sitting.vote(seat, trial.token, "left", f"key-{number:08}")
+        left_open = tokens(await two(sitting, seat))
+        facts = await sitting.end(seat)
+        assert facts["left"]
+        await sitting.go_on(seat)
+        await sitting.go_on(seat)  # twice is once
+        shown = await sitting.next(seat)
+        assert tokens(shown) == left_open
+        assert await sitting.picture(seat, shown[0].whole[0])
+        assert sitting.last(seat) is None  # what was named cannot be judged again
+        assert not await sitting.take_back(seat, "key-00000003", "key-00000009")
+        assert (await sitting.vote(seat, shown[0].trial.token, "tie", "key-00000004")).status == "kept"
+        assert sitting.last(seat) == "key-00000004"
+        assert await sitting.take_back(seat, "key-00000004", "key-00000005")
+        assert (await sitting.vote(seat, shown[0].trial.token, "left", "key-00000006")).status == "kept"
+        again = await sitting.end(seat)
+        assert (again["mine"], len(again["review"])) == (5, 5)
+
+    sit(judged, go)
+
+
+def test_nothing_is_left_after_the_last_pair(judged: Store) -> None:
+    a_study(judged, samples=1)
+
+    async def go(sitting: Sitting) -> None:
+        seat, count = await sitting.join(), 0
+        while showings := await sitting.next(seat):
+            count += 1
+            await sitting.vote(seat, showings[0].trial.token, "skip", f"key-{count:08}")
+        assert not (await sitting.end(seat))["left"]
+
+    sit(judged, go)
+
+
+def test_many_votes_at_one_instant_are_all_known_soon(judged: Store) -> None:
+    a_study(judged, samples=4)
+
+    async def go(sitting: Sitting) -> None:
+        seats = await asyncio.gather(*(sitting.join() for _ in range(20)))
+        shown = await asyncio.gather(*map(sitting.next, seats))
+        assert len({one[0].trial.token for one in shown}) == 20
+        done = await asyncio.gather(
+            *(
+                sitting.vote(seat, one[0].trial.token, "left", f"key-{seat.judge}")
+                for seat, one in zip(seats, shown, strict=True)
+            )
+        )
+        assert {one.status for one in done} == {"kept"}
+        assert sitting.progress(seats[0]).votes == 20
+        for _ in range(200):
+            if sitting.known.votes == 20:
+                break
+            await asyncio.sleep(0.05)
+        assert (sitting.known.votes, sitting.known.judges) == (20, 20)
+
+    sit(judged, go)
+    assert len(the_votes(judged)) == 20
+
+
 def test_the_end_without_a_vote(judged: Store) -> None:
     a_study(judged)
 

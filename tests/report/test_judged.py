@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import sys
 
-from diptych import report
+import pytest
+
 from diptych.arena.votes import Vote, collect
 from diptych.report.answer import answer
-from diptych.report.judged import NOT_JUDGED, judge, section, sentence, verdict
+from diptych.report.judged import NOT_JUDGED, ONLY_MODELS, Jury, judge, sentence, verdict
 from diptych.report.summary import summarise
-from diptych.studies.votes import Counted
 from tests.report.conftest import Builder
 
 QUICK, SLOW = "builtin-flow steps=6", "builtin-flow"
@@ -28,57 +28,59 @@ def votes(wins: int, losses: int, ties: int = 0, criterion: str = "overall") -> 
     return made
 
 
+def people(*cast: list[Vote]) -> Jury:
+    return Jury(people=judge(collect([one for several in cast for one in several])))
+
+
 def test_without_votes_nobody_has_judged() -> None:
-    assert verdict(None) == NOT_JUDGED
+    assert verdict(Jury()) == NOT_JUDGED
     assert judge(collect([])) is None
     assert judge(collect([Vote(QUICK, SLOW, "skip", "a fox", "anna")])) is None
 
 
+def test_models_alone_are_no_people() -> None:
+    assert verdict(Jury(models=judge(collect(votes(2, 40))))) == ONLY_MODELS
+
+
 def test_few_votes_do_not_separate() -> None:
-    judged = judge(collect(votes(4, 3)))
-    assert judged is not None
-    assert verdict(judged) == "7 votes do not settle which looks better"
+    assert verdict(people(votes(4, 3))) == "7 votes do not settle which looks better"
+    assert verdict(people(votes(1, 0))) == "1 vote does not settle which looks better"
 
 
 def test_many_votes_that_agree_do() -> None:
-    judged = judge(collect(votes(2, 40)))
-    assert judged is not None
-    assert verdict(judged) == f"{SLOW} looks better to 2 judges"
+    jury = people(votes(2, 40))
+    assert verdict(jury) == f"{SLOW} looks better to 2 judges"
+    assert verdict(jury, {SLOW: "the slow one"}) == "the slow one looks better to 2 judges"
+    assert jury.people is not None
+    assert sentence(jury.people).startswith(f"{SLOW} is better")  # a name stays as it is written
 
 
-def test_the_section_has_a_table_for_each_criterion_and_category() -> None:
+def test_everything_is_by_criterion_and_category() -> None:
     judged = judge(collect([*votes(2, 40), *votes(20, 20, 2, "detail")]), inconsistent=2)
-    found = section(judged, [])
-    assert found is not None
-    assert [table["title"] for table in found["tables"]] == ["Overall", "Detail"]
-    best, worst = found["tables"][0]["rows"]
-    assert (best["label"], worst["label"]) == (SLOW, QUICK)
-    assert best["votes"] == "40 / 2 / 0"
-    assert best["share"] > 0.8 > 0.2 > worst["share"]
-    assert [one["name"] for one in found["categories"]] == ["animals", "things"]
-    said = " ".join(found["notes"])
-    assert "42 votes by 2 judges on 3 prompts" in said
-    assert "2 trials on which a model contradicted itself" in said
+    assert judged is not None
+    assert list(judged.by_criterion) == list(judged.by_category) == ["overall", "detail"]
+    assert {name: list(found) for name, found in judged.by_category.items()} == {
+        "overall": ["animals", "things"],
+        "detail": ["animals", "things"],
+    }
+    assert [judged.position[name].criterion for name in judged.by_criterion] == ["overall", "detail"]
+    assert [one.judge for one in judged.judges] == ["judge 0", "judge 1"]
+
+
+def test_without_evalica_agreement_says_so_and_all_else_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "evalica", None)
+    shared = [Vote(QUICK, SLOW, "left", "a fox", name, pictures="one") for name in ("anna", "ben")]
+    judged = judge(collect(shared))
+    assert judged is not None
+    assert judged.alpha["overall"].value is None
+    assert "evalica" in str(judged.alpha["overall"].reason)
+    assert judged.first.votes == 2
 
 
 def test_the_headline_ends_with_the_verdict(rich: Builder) -> None:
     summary = summarise(rich.results())
     judged = judge(collect(votes(2, 40)))
-    said = answer(summary, prompts=3, judged=judged)
+    said = answer(summary, prompts=3, jury=Jury(people=judged))
     assert said.headline.endswith(f"{SLOW} looks better to 2 judges.")
     assert judged is not None
     assert said.evidence[0] == sentence(judged)
-
-
-def test_the_page_with_votes(rich: Builder, tmp_path: Path) -> None:
-    results = rich.results()
-    names = [contestant.label for contestant in results.contestants[:2]]
-    cast = [
-        Vote(names[0], names[1], "left" if i % 2 else "right", f"<script>{i % 3}", "<b>judge</b>") for i in range(12)
-    ]
-    page = report.write(results, rich.store.pictures, tmp_path / "votes.html", votes=Counted(collect(cast), 0))
-    text = page.read_text("utf-8")
-    assert 'id="votes"' in text
-    assert NOT_JUDGED not in text
-    assert "<script>0" not in text
-    assert "<b>judge" not in text

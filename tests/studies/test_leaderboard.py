@@ -127,7 +127,7 @@ def test_a_file_gives_the_same_ratings(store: Store, study: int, file: Path) -> 
 def test_what_a_file_does_not_name_is_said(file: Path) -> None:
     board = of_file(file)
     assert board.unknown == ("prompt", "judge")
-    assert board.claim == "for the prompts and judges of this file"
+    assert board.claim == "on the pairs that were shown, for those who judged"
     assert "the file does not name prompts and judges, so nothing can be said of others" in board.notes
     assert (board.to_dict()["prompts"], board.to_dict()["judges"]) == (None, None)
     for scope, what in (("prompts", "prompts"), ("judges", "judges"), ("prompts and judges", "prompts")):

@@ -99,6 +99,48 @@ def test_a_trial_is_of_one_prompt_and_two_models(store: Store, study: int, judge
         votes.open_trial(connection, other, judge, ids[one, fox, 0], ids[two, fox, 0], "uniform")
 
 
+def test_one_model_is_one_judge_to_two_who_ask_at_once(store: Store) -> None:
+    ids: list[str] = []
+
+    def ask() -> None:
+        with store.writing() as connection:
+            ids.append(votes.new_judge(connection, "model", "gemini"))
+
+    with store.writing() as connection:
+        first = votes.new_judge(connection, "model", "gemini")
+        second = threading.Thread(target=ask)
+        second.start()
+        second.join(0.3)
+        assert ids == []  # it waits
+    second.join()
+    assert ids == [first]
+
+
+def test_many_judges_and_trials_in_one_go(store: Store, study: int) -> None:
+    s = schema.samples
+    with store.reading() as connection:
+        samples = connection.execute(select(s.c.id, s.c.contestant_id).order_by(s.c.prompt_id, s.c.contestant_id)).all()
+    (one, first), (other, _) = samples[0], next(row for row in samples if row.contestant_id != samples[0].contestant_id)
+    with store.writing() as connection:
+        assert votes.new_judges(connection, 0) == []
+        assert votes.open_trials(connection, study, [], "uniform") == []
+        judges = votes.new_judges(connection, 300)
+        shown = [(judge, *((one, other) if at % 2 else (other, one))) for at, judge in enumerate(judges)]
+        made = votes.open_trials(connection, study, shown, "uniform")
+    assert len(set(judges)) == len({row.token for row in made}) == 300
+    with store.reading() as connection:
+        for (judge, left, right), row in zip(shown, made, strict=True):
+            assert (row.judge_id, row.left_sample_id, row.right_sample_id) == (judge, left, right)
+            assert votes.trial(connection, row.token) == row
+        t = schema.trials
+        left = connection.execute(select(t.c.left_contestant_id).where(t.c.left_sample_id == one)).scalars().all()
+        assert set(left) == {first}
+    with pytest.raises(StudyError), store.writing() as connection:  # one that cannot be: none of them is kept
+        votes.open_trials(connection, study, [shown[0], (judges[0], one, one)], "uniform")
+    with store.reading() as connection:
+        assert connection.scalar(select(func.count()).select_from(schema.trials)) == 300
+
+
 # Casting
 
 
@@ -183,26 +225,25 @@ def test_one_key_from_many_at_once_is_one_vote(store: Store, study: int, judge: 
     assert (failed, len(set(ids)), len(ids), rows(store)) == ([], 1, 6, 1)
 
 
-def test_a_key_that_is_written_between_looking_and_writing(
-    store: Store, study: int, judge: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What two servers on one PostgreSQL can do to each other, brought about."""
+def test_a_key_that_somebody_else_is_just_writing(store: Store, study: int, judge: str) -> None:
+    """What two servers on one PostgreSQL can do to each other; in SQLite the second waits for the first."""
     trial, other = the_trial(store, study, judge, "one", "two"), the_trial(store, study, judge, "one", "three")
+    ids: list[int] = []
+
+    def send() -> None:
+        with store.writing() as connection:
+            ids.append(votes.cast(connection, trial, "tie", "key-aaaa"))
+            ids.append(votes.cast(connection, other, "left", "key-bbbb"))  # the transaction goes on
+
     with store.writing() as connection:
         first = votes.cast(connection, trial, "tie", "key-aaaa")
-    looks = iter([None])
-    by_key = votes._by_key
-    monkeypatch.setattr(votes, "_by_key", lambda connection, key: next(looks, by_key(connection, key)))
-    with store.writing() as connection:
-        assert votes.cast(connection, trial, "tie", "key-aaaa") == first
-        assert votes.cast(connection, other, "left", "key-bbbb") != first  # the transaction goes on
-    looks = iter([None])
-    with pytest.raises(InvalidRequest, match="another vote's"), store.writing() as connection:
-        votes.cast(connection, trial, "left", "key-aaaa")
+        second = threading.Thread(target=send)
+        second.start()
+        second.join(0.3)
+        assert ids == []  # it waits
+    second.join()
+    assert ids[0] == first
     assert rows(store) == 2
-
-
-# Taking back
 
 
 def test_a_vote_that_was_taken_back_does_not_count(store: Store, study: int, judge: str) -> None:

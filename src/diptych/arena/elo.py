@@ -6,6 +6,7 @@ intervals; `ratings` has none of these faults and the same scale. A. E. Elo, The
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,11 +37,14 @@ def online_elo(votes: Votes, *, k: float, initial: float = INITIAL, scale: float
 
     k: points that are at stake in a vote; 4 to 32 are usual, and the choice changes the outcome. scale: points that
     are odds of 10 to 1. A tie is half a win; both bad and skip change nothing.
-    Raises InvalidRequest for votes that are malformed or about several criteria, or a k or scale not above zero.
+    Raises InvalidRequest for votes that are malformed or about several criteria, a k or scale not above zero, or any of
+    the three numbers not finite.
     """
     check(votes)
-    if not (k > 0 and scale > 0):
-        raise InvalidRequest(f"K is {k!r} and the scale {scale!r}; both must be above zero.")
+    if not (0 < k < math.inf and 0 < scale < math.inf):
+        raise InvalidRequest(f"K is {k!r} and the scale {scale!r}; both must be above zero, and finite.")
+    if not math.isfinite(initial):
+        raise InvalidRequest(f"The initial rating is {initial!r}; it must be finite.")
     rated = votes.choice <= TIE
     left, right = votes.left[rated], votes.right[rated]
     scores = np.where(votes.choice[rated] == LEFT, 1.0, np.where(votes.choice[rated] == TIE, 0.5, 0.0))

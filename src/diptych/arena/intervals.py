@@ -1,28 +1,32 @@
-"""Intervals for differences of strengths, each with the words for whom it holds, or the reason why there is none.
+"""Intervals for differences of strengths, or the reason why there is none.
 
 An interval speaks of what endlessly many further votes would give, cast in the proportions of those at hand. Where they
-would come from is its scope:
+would come from is its scope, which `claims` puts in words:
 
-these                   on these prompts (with the pictures that were made of them), for these judges. Given all of
-                        them, votes are independent, however much prompts and judges differ; the sandwich over single
-                        votes is right, and a little wide where they were not drawn at random for each vote.
+these                   on these prompts and pictures, for these judges. Given all of them, votes are independent,
+                        however much prompts and judges differ; the sandwich over single votes is right, and a little
+                        wide where they were not drawn at random for each vote.
 prompts                 on prompts like these, for these judges: these prompts are a random draw, their number counts.
-judges                  on these prompts, for judges like these.
+judges                  on these prompts and pictures, for judges like these.
 prompts and judges      on prompts and for judges like these.
 
 The number of votes is taken for fixed beforehand. Whoever looks after every vote and stops when it suits asks
 `stopping`, whose interval knows of that.
 
-An interval is estimate +- t * error. Several errors are right at once for a scope, and the widest interval is taken: so
-a wider claim never has the narrower interval.
+An interval is estimate +- t * error. Several errors are right at once for a scope. The largest is taken, with the
+degrees of freedom that are its own: so a wider claim never has the narrower interval.
 
 error                   t with the degrees of freedom   for
 inverse information     votes - parameters              every scope: it is right where a model hardly ever loses and
                                                         the sandwich has nothing left to estimate
 sandwich over votes     votes - parameters              every scope
-jackknife over prompts  effective prompts - 1           prompts; prompts and judges
-jackknife over judges   effective judges - 1            judges; prompts and judges
-two-way                 the fewer of both               prompts and judges
+jackknife over prompts  effective prompts - 1           prompts
+jackknife over judges   effective judges - 1            judges
+both, and two-way       the fewer of both               prompts and judges
+                        (never more than those of votes)
+
+To take the widest interval instead, over all pairs of t and error, would make a few prompts pay for a difference
+between them that is not there: ten prompts and ten judges then cover 98.2 % with 150 votes.
 
 There is no interval where clusters are too few, or the prior has too much to say. Both rules look at how many votes
 there are on what, and never at how they went: leaving out intervals for what was voted would spoil those that are left.
@@ -48,7 +52,7 @@ SCOPES: tuple[Scope, ...] = get_args(Scope)
 
 CONFIDENCE = 0.95
 MOST_PRIOR = 0.05
-"""Share of the information that the prior may have, were the models equal: about 14 votes between two models."""
+"""Share of the information that the prior may have, were the models equal. Two models need 11 decided votes."""
 FEWEST = 5
 """Prompts for a claim beyond these prompts, judges for one beyond these judges. From three an interval can be computed,
 and holds where preferences are normal; but it is some 500 points wide, and covers more than it says."""
@@ -88,16 +92,22 @@ class Spread:
     reasons: tuple[str | None, ...]
     """Why a contrast has no interval; None where it has one."""
 
+    @property
+    def largest(self) -> tuple[Array, Array]:
+        """The largest error of each contrast, and the degrees of freedom that go with it."""
+        row, column = self.errors.argmax(axis=0), np.arange(self.errors.shape[1])
+        return self.errors[row, column], np.maximum(self.degrees[row, column], 1)
+
     def half_widths(self, confidence: float) -> Array:
-        quantile = stdtrit(np.maximum(self.degrees, 1), (1 + confidence) / 2)
-        return np.asarray((quantile * self.errors).max(axis=0), dtype=np.float64)
+        error, degrees = self.largest
+        return np.asarray(stdtrit(degrees, (1 + confidence) / 2) * error, dtype=np.float64)
 
     def chances(self, differences: Array) -> Array:
         """How likely differences of this size or more are if there is none, to one side; 1 without an interval."""
+        error, degrees = self.largest
         with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = np.where(self.errors > 0, np.abs(differences) / self.errors, np.inf)
-        tails = stdtr(np.maximum(self.degrees, 1), -ratio).max(axis=0)
-        return np.where([reason is None for reason in self.reasons], tails, 1.0)
+            ratio = np.where(error > 0, np.abs(differences) / error, np.inf)
+        return np.where([reason is None for reason in self.reasons], stdtr(degrees, -ratio), 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,13 +142,6 @@ class Uncertainty:
         return cls(fit, scope, prompts, judges, sandwich.by_vote(fit), by_prompt, by_judge, by_cell)
 
     @property
-    def claim(self) -> str:
-        """For whom the intervals hold, in words."""
-        prompts = "on prompts like these" if self.by_prompt else _these("prompt", self.prompts)
-        judges = "for judges like these" if self.by_judge else _these("judge", self.judges)
-        return "on prompts and for judges like these" if self.by_prompt and self.by_judge else f"{prompts}, {judges}"
-
-    @property
     def reason(self) -> str | None:
         """Why there is no interval at all; None where there can be some."""
         if not self.fit.votes:
@@ -161,7 +164,7 @@ class Uncertainty:
             if clusters is not None:
                 effective = sandwich.effective(clusters.votes, weights)
                 errors.append(_errors(clusters.covariance, weights))
-                degrees.append(effective - 1)
+                degrees.append(np.minimum(effective - 1, freedom))  # or a wider claim could be the narrower one
                 for i in np.flatnonzero((effective < FEWEST_EFFECTIVE) & (reasons == None)):  # noqa: E711 (elementwise)
                     reasons[i] = (
                         f"the votes are spread over {clusters.clusters} {what} so unevenly that they count like "
@@ -170,7 +173,7 @@ class Uncertainty:
         if self.by_cell is not None:
             by_prompt, by_judge, by_cell = (error**2 for error in (*errors[2:], _errors(self.by_cell, weights)))
             errors.append(np.sqrt(np.maximum(by_prompt + by_judge - by_cell, 0.0)))
-            degrees.append(np.minimum(*degrees[2:]))
+            degrees[2:] = [np.minimum(*degrees[2:])] * 3
         share = prior_share(self.fit, weights)
         for i in np.flatnonzero((share > MOST_PRIOR) | (freedom < 1)):
             reasons[i] = "too few decided votes: an interval would speak of the prior as much as of them"
@@ -194,8 +197,3 @@ def _errors(covariance: Array, weights: Array) -> Array:
 
 def _distinct(column: Index) -> int:
     return int((np.bincount(column) > 0).sum()) if len(column) else 0
-
-
-def _these(what: str, count: int) -> str:
-    preposition = "on" if what == "prompt" else "for"
-    return f"{preposition} this {what}" if count == 1 else f"{preposition} these {what}s"

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 
-from diptych.arena import davidson
+from diptych.arena import claims, davidson
 from diptych.arena.davidson import PRIOR_SD, Fit
 from diptych.arena.intervals import CONFIDENCE, SCOPES, Estimate, Scope, Uncertainty
 from diptych.arena.records import VERSION, Contrast, Rating, Ratings
@@ -93,7 +93,13 @@ def rate(
         contrasts=table.contrasts(),
         side=table.side(),
         tie=float(fitted.parameters[-1]),
-        claim=uncertainty.claim,
+        claim=claims.scope(
+            uncertainty.prompts,
+            uncertainty.judges,
+            beyond_prompts=uncertainty.by_prompt is not None,
+            beyond_judges=uncertainty.by_judge is not None,
+            drawn=votes.drawn,
+        ),
         reason=uncertainty.reason,
         notes=table.notes(),
         groups=tuple(tuple(votes.models[i] for i in members) for members in table.groups),
@@ -103,6 +109,7 @@ def rate(
         confidence=confidence,
         prior_sd=prior_sd,
         fitted_side=side,
+        drawn=votes.drawn,
         criterion=one_criterion(votes),
         category=votes.categories[categories[0]] if len(categories) == 1 and categories[0] >= 0 else None,
         votes=int(fitted.votes),

@@ -8,7 +8,7 @@ import numpy as np
 
 from diptych.arena.intervals import Estimate, Scope
 
-VERSION = 1
+VERSION = 2
 """Changes whenever the same votes would give other numbers."""
 
 
@@ -77,7 +77,7 @@ class Ratings:
     tie: float
     """Two equal models tie with probability exp(tie) / (2 + exp(tie))."""
     claim: str
-    """For whom the intervals hold: words to print beside them."""
+    """Of what and for whom the intervals hold: words to print beside them."""
     reason: str | None
     """Why there is no interval at all; None where there are some."""
     notes: tuple[str, ...]
@@ -91,6 +91,8 @@ class Ratings:
     confidence: float
     prior_sd: float
     fitted_side: bool
+    drawn: bool
+    """Whether trials were drawn at random."""
     criterion: str | None
     """None without a vote."""
     category: str | None

@@ -9,9 +9,11 @@ What the mean is a mean over decides how wide a claim is. There are two levels.
 
 these prompts   The prompt of a trial is drawn at random, and the sides are (see `pairs`). So what to expect of a vote,
                 given all before it, depends on the judge alone, and is an average over these prompts. The evidence is
-                about the average of these expectations over the votes cast: on these prompts, with the pictures that
+                about the average of these expectations over the votes cast: on these prompts and the pictures that
                 were made of them, for these judges, each counting by the votes cast. That judges like one model
-                on some prompts and the other on others does no harm, nor does it matter who votes when.
+                on some prompts and the other on others does no harm, nor does it matter who votes when. Where trials
+                were not drawn so, as with votes from elsewhere (`Votes.drawn`), the average is one over the pairs that
+                were shown: the evidence is as strong, and the claim says so.
 prompts         Beyond these prompts: about prompts of which these are a random draw. Votes on one prompt are then not
                 independent draws, so a prompt counts once, however many votes it has. Its score is the mean of its
                 first r votes, and the scores of prompts are what is bet on. r is 1, 2, 4, 8, ... at once, each at
@@ -37,6 +39,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from diptych.arena import claims
 from diptych.arena.betting import Evidence
 from diptych.arena.votes import BOTH_BAD, LEFT, RIGHT, SKIP, TIE, Votes
 from diptych.errors import InvalidRequest
@@ -70,6 +73,8 @@ class Rule:
     """Pairs of models that alpha is shared by. `decide_all` sets it."""
     budget: int | None = None
     """Votes after which no more are asked for; None: no end. Skipped trials are no votes."""
+    drawn: bool = True
+    """Whether trials were drawn at random, as `pairs` does. `decide` and `decide_all` take it from the votes."""
     level: Level = "these prompts"
     prior: float = 1.0
     """The a of the bets' Beta(a, a); see `betting`."""
@@ -152,20 +157,25 @@ class Standing:
     """Models that no other one is better than."""
     open: tuple[tuple[str, str], ...]
     """Pairs on which more votes are wanted. Empty when the budget is spent."""
+    contested: tuple[Verdict, ...]
+    """Those of them that could still change which model is best: two that are unbeaten, or the only such one and any
+    that it is not better than. Empty where a best one is known."""
     sentence: str
+    """The answer, no wider than it holds."""
+    scope: str | None
+    """What stands in brackets in the sentence: how sure it is, of what, and for whom. None where nothing is claimed."""
     more: int | None
-    """Votes that it may take still to settle every open pair of unbeaten models; None: too many to say, or none is."""
+    """Votes that it may take still to settle every contested pair; None: too many to say, or there is none."""
     rule: Rule
 
     def wanted(self, *, to_find_the_best: bool = False) -> NDArray[np.bool_]:
         """(models, models): the open pairs, above the diagonal; times `pairs.information`, what to show next.
 
-        to_find_the_best: only those of unbeaten models, so that the others are ranked less well.
+        to_find_the_best: only those that are contested, so that the others are ranked less well.
         """
         result = np.zeros((len(self.models), len(self.models)), np.bool_)
-        for first, second in self.open:
-            if not to_find_the_best or {first, second} <= set(self.unbeaten):
-                result[self.models.index(first), self.models.index(second)] = True
+        for first, second in ((v.first, v.second) for v in self.contested) if to_find_the_best else self.open:
+            result[self.models.index(first), self.models.index(second)] = True
         return result
 
 
@@ -175,7 +185,7 @@ def decide(votes: Votes, first: str, second: str, rule: Rule | None = None) -> V
     votes: about one criterion, in the order in which they were cast; those on other models are passed over.
     Raises InvalidRequest for a model that is not there, or votes about several criteria.
     """
-    rule = rule or Rule()
+    rule = replace(rule or Rule(), drawn=votes.drawn)
     _one_criterion(votes)
     for name in (first, second):
         if name not in votes.models:
@@ -198,7 +208,7 @@ def decide_all(votes: Votes, rule: Rule | None = None) -> Standing:
         raise InvalidRequest("Two models at least can be compared.")
     _one_criterion(votes)
     pairs = list(combinations(range(len(models)), 2))
-    rule = replace(rule or Rule(), comparisons=len(pairs))
+    rule = replace(rule or Rule(), comparisons=len(pairs), drawn=votes.drawn)
     spent = int((votes.choice != SKIP).sum())
     pair_of_vote = np.minimum(votes.left, votes.right) * len(models) + np.maximum(votes.left, votes.right)
     order = np.argsort(pair_of_vote, kind="stable")  # by pair, in it as cast
@@ -212,15 +222,18 @@ def decide_all(votes: Votes, rule: Rule | None = None) -> Standing:
     unbeaten = tuple(name for name in models if name not in beaten)
     wins = {name: sum(v.better == name for v in verdicts) for name in models}
     best = next((name for name in models if wins[name] == len(models) - 1), None)
-    more = _in_all(verdicts, unbeaten)
-    still_open = tuple((v.first, v.second) for v in verdicts if v.outcome == "open")
+    contested = () if best else tuple(v for v in _among(verdicts, unbeaten) if v.outcome == "open")
+    more = _in_all(contested)
+    sentence, scope = _standing(verdicts, best, unbeaten, contested, more, rule)
     return Standing(
         models=models,
         verdicts=verdicts,
         best=best,
         unbeaten=unbeaten,
-        open=still_open,
-        sentence=_standing(verdicts, best, unbeaten, more, rule),
+        open=tuple((v.first, v.second) for v in verdicts if v.outcome == "open"),
+        contested=contested,
+        sentence=sentence,
+        scope=scope,
         more=more,
         rule=rule,
     )
@@ -385,11 +398,10 @@ def _and(evidence: Evidence, scores: Sequence[float], counts: Sequence[float]) -
     return Evidence((*evidence.scores, *scores), (*evidence.counts, *counts), evidence.prior)
 
 
-def _in_all(verdicts: Sequence[Verdict], unbeaten: Sequence[str]) -> int | None:
-    """Votes to settle all open pairs of unbeaten models."""
-    each = [v.more for v in verdicts if v.outcome == "open" and {v.first, v.second} <= set(unbeaten)]
-    known = [more for more in each if more is not None]
-    return sum(known) if known and len(known) == len(each) else None
+def _in_all(contested: Sequence[Verdict]) -> int | None:
+    """Votes to settle all of these."""
+    known = [v.more for v in contested if v.more is not None]
+    return sum(known) if known and len(known) == len(contested) else None
 
 
 # The words
@@ -417,28 +429,57 @@ def _more(more: int | None, rule: Rule, about: str = "about") -> str:
     return f"{about} {number:,} more {what}{'' if number == 1 else 's'}"
 
 
+def _among(verdicts: Sequence[Verdict], unbeaten: Sequence[str]) -> list[Verdict]:
+    """The pairs that decide which model is best: all of unbeaten ones, or of the only one, with whomever."""
+    least = min(len(unbeaten), 2)
+    return [v for v in verdicts if least and len({v.first, v.second} & set(unbeaten)) >= least]
+
+
 def _standing(
-    verdicts: Sequence[Verdict], best: str | None, unbeaten: Sequence[str], more: int | None, rule: Rule
-) -> str:
-    if len(verdicts) == 1:
-        return verdicts[0].sentence
+    verdicts: Sequence[Verdict],
+    best: str | None,
+    unbeaten: Sequence[str],
+    contested: Sequence[Verdict],
+    more: int | None,
+    rule: Rule,
+) -> tuple[str, str | None]:
+    """The sentence, and what stands in brackets in it."""
+    pairs = len(verdicts)
     scope = _scope(rule, max(v.prompts for v in verdicts), len({name for v in verdicts for name, _ in v.judges}))
+    false_alarm, error = f"false-alarm rate {scope}", f"error rate {scope}"
     if best is not None:
-        return f"{best} is better than each of the others (false-alarm rate {scope})"
-    contended = [v for v in verdicts if {v.first, v.second} <= set(unbeaten)]
-    among = {v.outcome for v in contended}
-    if among == {"no difference"}:
-        return f"no difference larger than {_odds(rule)} between {_listed(unbeaten)} (error rate {scope})"
-    if "open" in among:
-        return _more(more, rule, "at least" if any(v.basis == UNANIMOUS for v in contended) else "about")
-    return f"{SPENT}: {_listed(unbeaten)}"
+        said = f"{best} is better" + (" than each of the others" if pairs > 1 else "")
+        return f"{said} ({false_alarm})", false_alarm
+    if contested:
+        least = any(v.basis == UNANIMOUS for v in contested)
+        return _more(more, rule, "at least" if least else "about"), None
+    if not unbeaten:
+        return f"there is no best: each of them is worse than another one ({false_alarm})", false_alarm
+    among = _among(verdicts, unbeaten)
+    if any(v.outcome == "budget spent" for v in among):
+        return SPENT + (f": {_listed(_in(among, 'budget spent', 'no difference'))}" if pairs > 1 else ""), None
+    alike, leader = _in(among, "no difference"), unbeaten[0]
+    if pairs == 1:
+        between = ""
+    elif len(unbeaten) > 1:
+        between = f" between {_listed(alike)}"
+    else:  # one by one: of the others, some are worse than others
+        between = f" between {leader} and {_listed([name for name in alike if name != leader], 'or')}"
+    worse = [v.second if v.better == v.first else v.first for v in among if v.better]
+    rest = f", and {leader} is better than {_listed(worse)}" if worse else ""
+    return f"no difference larger than {_odds(rule)}{between}{rest} ({error})", error
+
+
+def _in(verdicts: Sequence[Verdict], *outcomes: Outcome) -> list[str]:
+    """The models of the pairs with these outcomes."""
+    found = [v for v in verdicts if v.outcome in outcomes]
+    return list(dict.fromkeys([*(v.first for v in found), *(v.second for v in found)]))
 
 
 def _scope(rule: Rule, prompts: int, judges: int) -> str:
     pairs = f" over all {rule.comparisons} pairs" if rule.comparisons > 1 else ""
-    where = "on this prompt" if prompts == 1 else "on these prompts"
-    where = "on prompts like these" if rule.level == "prompts" else where
-    return f"at most {rule.alpha * 100:g} %{pairs}, {where}, for {'this judge' if judges == 1 else 'these judges'}"
+    of = claims.scope(prompts, judges, beyond_prompts=rule.level == "prompts", drawn=rule.drawn)
+    return f"at most {rule.alpha * 100:g} %{pairs}, {of}"
 
 
 def _odds(rule: Rule) -> str:
@@ -468,8 +509,10 @@ def _reason(tally: Tally, bet: _Bet, judges: int, rule: Rule) -> str:
     said.append(f"The score of {tally.first}, ties counting half, is between {_percent(low)} and {_percent(high)}.")
     if rule.level == "prompts":
         said.append("This takes these prompts for a random draw of those that are meant.")
-    else:
+    elif rule.drawn:
         said.append("It speaks of these pictures, not of others that the models would make.")
+    else:
+        said.append("It speaks of the pairs that were shown, whoever chose them, and of no others.")
     if judges > 1:
         said.append("Each judge counts by the votes that it rests on.")
     return " ".join(said)
@@ -490,5 +533,5 @@ def _count(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
-def _listed(names: Sequence[str]) -> str:
-    return f"{', '.join(names[:-1])} and {names[-1]}" if len(names) > 1 else names[0]
+def _listed(names: Sequence[str], last: str = "and") -> str:
+    return f"{', '.join(names[:-1])} {last} {names[-1]}" if len(names) > 1 else names[0]

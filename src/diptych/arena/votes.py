@@ -65,6 +65,8 @@ class Votes:
     categories: tuple[str, ...] = field(default=())
     pictures: Column | None = None
     """Equal where the same two pictures were judged, -1 is unknown; None is unknown throughout."""
+    drawn: bool = True
+    """Whether trials were drawn at random, as `pairs` does; False where votes came from elsewhere. Claims say which."""
 
     def __len__(self) -> int:
         return len(self.choice)
@@ -80,6 +82,7 @@ class Votes:
             criteria=self.criteria,
             categories=self.categories,
             pictures=None if self.pictures is None else self.pictures[keep],
+            drawn=self.drawn,
         )
 
     def of_criterion(self, name: str) -> Votes:

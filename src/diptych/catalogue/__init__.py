@@ -116,17 +116,19 @@ def load() -> Catalogue:
     return reading.load()
 
 
-def add(target: str, *, name: str | None = None, provider: str = "local") -> Model:
+def add(target: str, *, name: str | None = None, provider: str = "local", like: str | None = None) -> Model:
     """Add a model to the user's catalogue and return its entry; nothing is written when anything is wrong.
 
     `target` is a folder (or a file in it) that holds `model.json` when `provider` is local, else the id under which
-    the provider knows the model. `name` may be left out for a hosted model: the last part of its id is taken.
+    the provider knows the model. `name` may be left out for a hosted model: the last part of its id is taken. A folder
+    of FLUX weights, in diffusers' or Black Forest Labs' layout, has no `model.json`: `like` names the packaged model
+    whose settings it takes.
 
     Raises CatalogueError for a name that is malformed or taken, a folder without a model, or an unknown provider.
     """
     from diptych.catalogue import editing
 
-    return editing.add(target, name=name, provider=provider)
+    return editing.add(target, name=name, provider=provider, like=like)
 
 
 def remove(name: str) -> Path:

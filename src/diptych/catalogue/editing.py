@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from diptych import settings
 from diptych.catalogue import provider_names, reading
+from diptych.catalogue.flow_settings import without_engine
 from diptych.catalogue.model import Model
 from diptych.catalogue.model_settings import Settings
 from diptych.catalogue.records import NAME_PATTERN, NAME_RULE
@@ -25,14 +26,16 @@ MODEL_FILE = "model.json"
 _HEADER = re.compile(r"^[ \t]*\[\[[ \t]*models[ \t]*\]\]", re.MULTILINE)
 
 
-def add(target: str, *, name: str | None, provider: str) -> Model:
+def add(target: str, *, name: str | None, provider: str, like: str | None) -> Model:
     """See `diptych.catalogue.add`."""
     names = provider_names()
     if provider not in names:
         guess = near(provider, names, count=1)
         hint = f" Did you mean {guess[0]}?" if guess else ""
         raise CatalogueError(f"There is no provider {provider!r}; possible: {', '.join(names)}.{hint}")
-    entry = _local(target, name) if provider == "local" else _hosted(target, name, provider)
+    if like is not None and provider != "local":
+        raise CatalogueError(f"--like says what a folder of weights is like; {target} is a model of {provider}.")
+    entry = _local(target, name, like) if provider == "local" else _hosted(target, name, provider)
 
     path = settings.user_catalogue()
     known = reading.load()
@@ -70,7 +73,7 @@ def remove(name: str) -> Path:
     return path
 
 
-def _local(target: str, name: str | None) -> dict[str, Any]:
+def _local(target: str, name: str | None, like: str | None) -> dict[str, Any]:
     given = Path(target).expanduser()
     if not given.exists():
         raise CatalogueError(
@@ -80,14 +83,6 @@ def _local(target: str, name: str | None) -> dict[str, Any]:
         raise CatalogueError("A local model needs a name: add --name NAME.")
     folder = (given if given.is_dir() else given.parent).resolve()
     file = folder / MODEL_FILE
-    if not file.is_file():
-        raise CatalogueError(f"{folder} holds no {MODEL_FILE}, so it is not the folder of a model that runs here.")
-    try:
-        described = json.loads(reading.read_text(file))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise CatalogueError(f"{file} is not valid JSON: {error}.") from None
-    if not isinstance(described, dict):
-        raise CatalogueError(f"{file} holds no JSON object.")
     entry: dict[str, Any] = {
         "name": _checked_name(name),
         "title": name,
@@ -95,6 +90,16 @@ def _local(target: str, name: str | None) -> dict[str, Any]:
         "engine": "flow",
         "weights": str(folder),
     }
+    if not file.is_file():
+        return {**entry, "settings": _like(folder, like)}
+    if like is not None:
+        raise CatalogueError(f"{folder} says itself what it takes, in {MODEL_FILE}; leave --like out.")
+    try:
+        described = json.loads(reading.read_text(file))
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CatalogueError(f"{file} is not valid JSON: {error}.") from None
+    if not isinstance(described, dict):
+        raise CatalogueError(f"{file} holds no JSON object.")
     if described.get("settings") is not None:
         try:
             allowed = Settings.model_validate(described["settings"])
@@ -102,6 +107,28 @@ def _local(target: str, name: str | None) -> dict[str, Any]:
             raise CatalogueError(reading.describe(error, described["settings"], f"{file}: settings")) from None
         entry["settings"] = allowed.model_dump(mode="json", exclude_none=True, exclude_unset=True)
     return entry
+
+
+def _like(folder: Path, like: str | None) -> dict[str, Any]:
+    """The settings of the packaged model that a folder of FLUX weights is like: files do not say their own."""
+    if not any(folder.glob("*.safetensors")) and not (folder / "model_index.json").is_file():
+        raise CatalogueError(
+            f"{folder} holds no {MODEL_FILE}, no safetensors file and no model_index.json, so it is not the folder of "
+            "a model that runs here."
+        )
+    models = [one for one in reading.load_packaged().models if one.engine == "flow" and one.weights is None]
+    names = [one.name for one in models]
+    if like is None:
+        raise CatalogueError(
+            f"{folder} holds weights, but not how they are used: how many steps, which guidance. Say which model they "
+            f"are like: --like {' or '.join(names)}."
+        )
+    found = next((one for one in models if one.name == like), None)
+    if found is None or found.settings is None:
+        guess = near(like, names, count=1)
+        hint = f" Did you mean {guess[0]}?" if guess else ""
+        raise CatalogueError(f"--like is {like!r}; it is {', '.join(names)}.{hint}")
+    return without_engine(found.settings.model_dump(mode="json", exclude_none=True, exclude_unset=True))
 
 
 def _hosted(target: str, name: str | None, provider: str) -> dict[str, Any]:

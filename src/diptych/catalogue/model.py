@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from typing import Literal, TypeGuard
+from typing import Any, Literal, TypeGuard
 
 from pydantic import model_validator
 
@@ -11,6 +11,7 @@ from diptych import settings as own_settings
 from diptych.catalogue import cost, lives, resolving
 from diptych.catalogue.conflicts import Conflict, conflicts_of, current
 from diptych.catalogue.cost import TokenUsage
+from diptych.catalogue.flow_settings import with_engine
 from diptych.catalogue.model_settings import Settings
 from diptych.catalogue.prices import Price
 from diptych.catalogue.records import Caps, Dates, Fact, Latency, Many, Name, Provider, Rating, Record, Route, Text
@@ -46,6 +47,14 @@ class Model(Record):
     """Whatever else is worth saying of the model: what it was trained on, what it is good for."""
     settings: Settings | None = None
     """What a request may set. None: unknown to us, so a request is sent as it is."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_engine(cls, values: Any) -> Any:
+        """A model that runs here takes what its engine takes."""
+        if isinstance(values, dict) and values.get("engine") == "flow" and isinstance(values.get("settings"), dict):
+            return {**values, "settings": with_engine(values["settings"])}
+        return values
 
     @model_validator(mode="after")
     def _reachable(self) -> Model:

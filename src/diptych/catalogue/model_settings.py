@@ -40,6 +40,8 @@ class Size(_Setting):
     max_pixels: Pixels | None = None
     max_ratio: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = None
     """Longer side over shorter side."""
+    follows_reference: bool = False
+    """Whether a picture that goes in decides the size where none is asked for: its own, or the nearest that can be."""
 
     @model_validator(mode="after")
     def _possible(self) -> Size:
@@ -79,6 +81,13 @@ class Size(_Setting):
         if self.max_ratio is not None:
             parts.append(f"1:{self.max_ratio:g} to {self.max_ratio:g}:1")
         return ", ".join(parts) or "any size"
+
+    def like(self, width: int, height: int) -> tuple[int, int] | None:
+        """Of a picture that goes in: its own size where that is allowed, or the nearest one; None where none is."""
+        if self.allows(width, height):
+            return width, height
+        found = self.nearest(width, height, count=1)
+        return found[0] if found else self.default
 
     def nearest(self, width: int, height: int, count: int = 2) -> list[tuple[int, int]]:
         """Allowed sizes close to one that is not, closest first; empty when none is near."""

@@ -11,7 +11,7 @@ from diptych.catalogue.model_settings import OWN_NAMES, Choice, Option, Settings
 from diptych.catalogue.words import any_of, number, short, size_text
 from diptych.errors import InvalidRequest, near
 from diptych.images import Option as OptionValue
-from diptych.images import Request
+from diptych.images import Request, inspect_picture
 
 
 def resolve(model: str, settings: Settings, request: Request) -> Request:
@@ -77,6 +77,10 @@ def _size(model: str, settings: Settings, request: Request) -> dict[str, Any]:
     """Width and height: checked, filled in, or said in the model's own words for it."""
     width, height = request.width, request.height
     if width is None or height is None:
+        if settings.size is not None and settings.size.follows_reference and request.references:
+            seen = inspect_picture(request.references[0].data)
+            found = settings.size.like(seen.width, seen.height)
+            return {} if found is None else dict(zip(("width", "height"), found, strict=True))
         shaped = request.aspect_ratio is not None or request.image_size is not None
         if settings.size is None or settings.size.default is None or shaped:  # a shape was asked for in its place
             return {}

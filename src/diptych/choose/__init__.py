@@ -4,7 +4,6 @@ pick.py       limits filter, evidence ranks, and the choice is told with its rea
 limits.py     what a model must keep to: price, seconds, refusals, size, settings, licence
 facts.py      what is known of each model: measured here, else published
 ranking.py    own votes, or one published scale; never two mixed
-pareto.py     which models no other one beats in quality, cost and time together
 records.py    what comes out
 
 from diptych.choose.pick import pick

@@ -30,20 +30,28 @@ def pick(
     max_seconds: float | None = None,
     max_refusals: float | None = None,
     min_size: str | tuple[int, int] | None = None,
-    needs: Sequence[str] = (),
+    needs: str | Sequence[str] = (),
     licence: str | None = None,
     allow_unknown: bool = False,
-    store: Store | None = None,
-    studies: Sequence[str] | None = None,
+    store: Store | str | None = None,
+    studies: str | Sequence[str] | None = None,
     today: date | None = None,
 ) -> Pick:
     """Which model of the catalogue, or of the studies in the store, suits the work, and why.
 
-    for_: a category of prompts, whose votes rank where there are enough of them. max_cost: dollars a picture, as paid
-    here, else by price list. max_seconds: to a picture, the median here, else as claimed. max_refusals: share of the
-    requests here. min_size: (width, height) or "WIDTHxHEIGHT". needs: settings that it must have, as "steps". licence:
-    "commercial" or "open", of the weights. allow_unknown: keep models of which nobody knows whether they keep to a
-    limit; without it that excludes them. store: None is your own. studies: names; None is all.
+    The same as the command `diptych pick`, and also at hand as `diptych.pick`.
+
+    for_            a category of prompts, whose votes rank where there are enough of them
+    max_cost        dollars a picture at most, as paid here, else by price list
+    max_seconds     to a picture at most, the median here, else as claimed
+    max_refusals    share of the requests here that may be refused, 0 to 1
+    min_size        pixels that it must make: (width, height), or "WIDTHxHEIGHT"
+    needs           settings that it must have: ["steps", "guidance"], or "steps,guidance"
+    licence         "commercial" or "open", of the weights
+    allow_unknown   keep models of which nobody knows whether they keep to a limit; else that excludes them
+    store           a store, or the URL of one; None is your own
+    studies         names of those that count, or one name; None is all
+    today           of which day the answer is: models are shut down; None is this day, in UTC
 
     Own votes of people rank. Where they compare no two of the models that keep to every limit, one published scale
     does, the one that has most of them. Measured detail is shown and never ranks; fake models take no part. The same
@@ -59,15 +67,16 @@ def pick(
         max_seconds=max_seconds,
         max_refusals=max_refusals,
         min_size=min_size,
-        needs=needs,
+        needs=needs.split(",") if isinstance(needs, str) else needs,
         licence=licence,
         allow_unknown=allow_unknown,
     )
     with contextlib.ExitStack() as opened:
-        if store is None:
-            store = stores.open()
+        if store is None or isinstance(store, str):
+            store = stores.open(store)
             opened.callback(store.close)
-        ids = None if studies is None else [results.find(store, name) for name in studies]
+        named = [studies] if isinstance(studies, str) else studies
+        ids = None if named is None else [results.find(store, name) for name in named]
         found = facts.candidates(known, facts.measured(store, ids, given.min_size))
         return _pick(store, ids, found, given, today or datetime.now(UTC).date())
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from diptych.choose.pareto import Point
+from diptych.arena.pareto import Point
 
 Basis = Literal["own votes", "artificial-analysis", "lm-arena", "nothing"]
 

@@ -28,6 +28,7 @@ from diptych.cli import (
     studies,
     train,
     votes,
+    weights,
 )
 from diptych.errors import DiptychError
 from diptych.settings import HOME_VARIABLE
@@ -54,6 +55,7 @@ app.command("pick")(pick.command)
 app.command("show")(show.command)
 app.command("measure")(measure.command)
 app.add_typer(models.app, name="models")
+app.add_typer(weights.app, name="weights")
 app.command("latency")(latency.command)
 app.command("doctor")(doctor.command)
 app.add_typer(keys.app, name="keys")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,10 +13,15 @@ import typer
 from diptych.errors import InvalidRequest, UnknownModel
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
     from diptych.judging.serving import Listening
     from diptych.judging.sitting import Sitting
     from diptych.store.database import Store
     from diptych.studies.results import Results
+
+LINGERS = 1.0
+"""Seconds without a request, once a judge has ended a sitting, after which the page has all of its end."""
 
 
 def command(
@@ -142,19 +149,49 @@ async def _serve(sitting: Sitting, listening: Listening, *, browser: bool, once:
     from diptych.judging.app import make_app
 
     code = doors.new_code() if listening.public else None
-    over = asyncio.Event()
+    ended, over = asyncio.Event(), asyncio.Event()
 
     def started() -> None:
         _say(listening, code)
         if browser:
             import webbrowser
 
-            webbrowser.open(listening.addresses[0])
+            # In a thread: some browsers are waited for, and this one waits for the server.
+            threading.Thread(target=webbrowser.open, args=(listening.addresses[0],), daemon=True).start()
 
     async with sitting:
-        app = make_app(sitting, code=code, ended=over.set if once else lambda: None)
-        await serving.serve(app, listening, started, over)
+        app = _Asked(make_app(sitting, code=code, ended=ended.set if once else lambda: None))
+        shown = asyncio.ensure_future(_when_shown(ended, app, over))
+        try:
+            await serving.serve(app, listening, started, over)
+        finally:
+            shown.cancel()
         await sitting.look_again()
+
+
+class _Asked:
+    """An application that knows when it was last asked for something."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.under_way = 0
+        self.last = time.monotonic()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self.under_way += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self.under_way -= 1
+            self.last = time.monotonic()
+
+
+async def _when_shown(ended: asyncio.Event, app: _Asked, over: asyncio.Event) -> None:
+    """The end shows pictures, which the page asks for after it: they are waited for."""
+    await ended.wait()
+    while app.under_way or time.monotonic() - app.last < LINGERS:
+        await asyncio.sleep(0.1)
+    over.set()
 
 
 def _say(listening: Listening, code: str | None) -> None:

@@ -128,7 +128,8 @@ def print_board(board: Leaderboard) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from diptych.report.standings import about, counted, facts, interval, ranks, sentence
+    from diptych.report import words
+    from diptych.report.standings import about, counted, facts, interval, ranks
 
     out = Console()
     out.print(Text(f"Leaderboard of {about(board)}", style="bold"))
@@ -153,5 +154,5 @@ def print_board(board: Leaderboard) -> None:
             "" if one.both_bad_rate is None else f"{one.both_bad_rate * 100:.0f} %",
         )
     out.print(table)
-    for line in (board.headline, sentence(counted(board)), *facts(board)):
+    for line in (board.headline, words.sentence(counted(board)), *facts(board)):
         out.print(line, highlight=False, markup=False)

@@ -77,7 +77,7 @@ def show_model(
 
 @app.command("add")
 def add_model(
-    target: Annotated[str, typer.Argument(help="A folder that holds model.json, or the id of a hosted model.")],
+    target: Annotated[str, typer.Argument(help="A folder of weights, or the id of a hosted model.")],
     name: Annotated[str | None, typer.Option(help="What you will call it; a hosted id suggests one.")] = None,
     provider: Annotated[
         str,
@@ -85,12 +85,15 @@ def add_model(
             help="Who serves it: google, black_forest_labs, openai, huggingface, replicate, fal, or a plugin."
         ),
     ] = "local",
+    like: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Which FLUX model a folder of its weights is like.")
+    ] = None,
 ) -> None:
     """Add a model of your own: a local folder, or any id that a provider serves."""
     from diptych.catalogue import add
     from diptych.settings import user_catalogue
 
-    model = add(target, name=name, provider=provider)
+    model = add(target, name=name, provider=provider, like=like)
     typer.echo(f"Added {model.name} to {user_catalogue()}")
     if model.settings is None:
         typer.echo("Its settings are unknown here: requests go to it as they are.")

@@ -61,7 +61,7 @@ def command(
             max_seconds=max_seconds,
             max_refusals=max_refusals,
             min_size=min_size,
-            needs=[] if needs is None else needs.split(","),
+            needs=needs or "",
             licence=licence,
             allow_unknown=allow_unknown,
             store=opened,
@@ -120,7 +120,7 @@ def _table(out: Console, found: Pick) -> None:
     """The choice and the runners-up, in the numbers that a Pareto plot has."""
     from rich.table import Table
 
-    from diptych.choose.pareto import pareto
+    from diptych.arena.pareto import pareto
 
     separated = {one.other: one.separated for one in found.separations}
     best = {point.label for point in pareto(found.points)}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,7 +41,8 @@ def command(
 
     from diptych import measure, report, store
     from diptych.errors import InvalidRequest
-    from diptych.studies import results, votes
+    from diptych.report import ballots
+    from diptych.studies import results
 
     asked = [name for name, wanted in (("--full", full), ("--json", as_json), ("--csv", as_csv)) if wanted]
     if len(asked) > 1:
@@ -53,6 +53,7 @@ def command(
         if as_json or as_csv:
             _data(report.to_json(found) if as_json else report.to_csv(found), out, force=force)
             return
+        from diptych.cli import browser
         from diptych.cli.terminal import console
 
         with console.status(f"Making the report of {escape(found.name)}"):  # shown at a terminal only
@@ -60,16 +61,14 @@ def command(
                 found,
                 opened.pictures,
                 out or _default(found, full=full),
-                votes=votes.load(opened, found.id),
+                votes=ballots.load(opened, found.id),
                 full=full,
                 force=force,
             )
     finally:
         opened.close()
-    if open_page and sys.stdout.isatty():
-        import webbrowser
-
-        webbrowser.open(page.absolute().as_uri())
+    if open_page:
+        browser.show(page)
     typer.echo(page)
 
 

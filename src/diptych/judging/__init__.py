@@ -6,6 +6,7 @@
     history.py    what judges were shown and said before
     known.py      what the votes say so far: in blind words, and in full for the end
     sitting.py    a sitting without HTTP: next pair, vote, take back, progress, end
+    together.py   what many ask for at the same instant, done in one go
     app.py        the same over HTTP
     doors.py      who may come in: names of this machine, the join code
     serving.py    address and port, and the server

@@ -1,4 +1,4 @@
-"""The sitting over HTTP: the page, its pictures, and five answers in JSON.
+"""The sitting over HTTP: the page, its pictures, and six answers in JSON.
 
     GET  /             the page; GET /app.css, /app.js, ... its parts
     POST /api/join     a join code for a pass, where the sitting has one
@@ -6,10 +6,14 @@
     POST /api/vote     keep a vote
     POST /api/back     take one back
     POST /api/end      end the sitting: only this answer, and `next` after it, name models
+    POST /api/on       go on after the end
     GET  /p/ID         a picture
 
 All answers have the same headers: nothing is stored, nothing can be asked for conditionally, and no clock is told.
 The two pictures of a trial are of one length, and neither can be had before both are ready.
+
+Who has seen the end has a cookie that says so. After a new start of the program it brings the end back, where the
+evidence still suffices or the budget is spent; nobody who has not asked for the end is shown it.
 
 A judge is an opaque id in a cookie. What changes anything, or makes a judge, needs a header that no other site's page
 can set without being asked first, and is never allowed; votes also need a token that only this page can read.
@@ -59,7 +63,9 @@ HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"x-content-type-options", b"nosniff"),
 )
-JUDGE, PASS = "diptych_judge", "diptych_pass"
+JUDGE, PASS, ENDED = "diptych_judge", "diptych_pass", "diptych_ended"
+MOST_ENDED = 8
+"""Studies of which a browser keeps that it has seen the end: the latest."""
 YEAR = 365 * 86_400
 OURS = "x-diptych"
 """Header that the page sends with everything; its value is the token, where one is needed."""
@@ -162,6 +168,8 @@ def make_app(
         new = seat is None
         if seat is None:
             seat = await sitting.join()
+        if not seat.ended and sitting.mark(seat) in _marks(request) and sitting.progress(seat).enough:
+            seat.ended = True
         answer = _json(await _state(sitting, seat, token_of(seat)))
         if new:
             answer.set_cookie(JUDGE, seat.judge, max_age=YEAR, httponly=True, samesite="strict")
@@ -191,7 +199,17 @@ def make_app(
     async def end(request: Request, body: Nothing) -> Response:  # nothing is said, but as JSON
         seat = await seat_of(request)
         answer = _json({"reveal": await sitting.end(seat)})
+        mark = sitting.mark(seat)
+        _remember(answer, [*(one for one in _marks(request) if one != mark), mark])
         ended()
+        return answer
+
+    @app.post("/api/on")
+    async def on(request: Request, body: Nothing) -> Response:
+        seat = await seat_of(request)
+        await sitting.go_on(seat)
+        answer = _json({"done": True})
+        _remember(answer, [one for one in _marks(request) if one != sitting.mark(seat)])
         return answer
 
     for path, (name, kind) in PAGE.items():
@@ -252,6 +270,15 @@ def _part(content: bytes, kind: str) -> Callable[[], Awaitable[Response]]:
 def _json(values: dict[str, Any], status: int = 200) -> Response:
     text = json.dumps(values, ensure_ascii=False, separators=(",", ":"))
     return Response(text.encode("utf-8", "replace"), status, media_type="application/json")
+
+
+def _marks(request: Request) -> list[str]:
+    return request.cookies.get(ENDED, "").split(".")
+
+
+def _remember(answer: Response, marks: list[str]) -> None:
+    value = ".".join([one for one in marks if one][-MOST_ENDED:])
+    answer.set_cookie(ENDED, value, max_age=YEAR if value else 0, httponly=True, samesite="strict")
 
 
 def _ours(request: Request) -> None:

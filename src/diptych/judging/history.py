@@ -10,10 +10,18 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, bindparam, select
 
 from diptych.store import schema
 from diptych.studies.votes import TrialRow
+
+_V = schema.votes.c
+_OF_TRIAL_OR_KEY = (
+    select(_V.id, _V.trial_id, _V.criterion, _V.choice, _V.takes_back, _V.key)
+    .where((_V.trial_id == bindparam("trial")) | (_V.key == bindparam("key")))
+    .order_by(_V.id)
+)
+"""Made once: to build a statement takes as long as to run it."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +57,14 @@ def past(connection: Connection, study_id: int, criterion: str, judge_id: str | 
     return found
 
 
-def counting(connection: Connection, trial_id: int, criterion: str) -> str | None:
-    """Key of the vote that counts on a trial; None where there is none."""
-    v = schema.votes
-    rows = connection.execute(select(v).where(v.c.trial_id == trial_id).order_by(v.c.id)).fetchall()
-    one = _last([row for row in rows if row.criterion == criterion])
-    return None if one is None else str(one.key)
+def before(
+    connection: Connection, trial_id: int, criterion: str, key: str
+) -> tuple[tuple[int, str] | None, str | None]:
+    """Trial and criterion of the vote with this key, and key of the vote that counts on the trial; None for none."""
+    rows = connection.execute(_OF_TRIAL_OR_KEY, {"trial": trial_id, "key": key}).fetchall()
+    same = next(((row.trial_id, row.criterion) for row in rows if row.key == key and row.choice is not None), None)
+    last = _last([row for row in rows if (row.trial_id, row.criterion) == (trial_id, criterion)])
+    return same, None if last is None else str(last.key)
 
 
 def author(connection: Connection, key: str) -> tuple[TrialRow, str] | None:

@@ -52,7 +52,7 @@ def know(votes: Votes, labels: Sequence[str], criterion: str, rule: Rule) -> Kno
         judges=len(np.unique(counted.judge)),
         said=_said(standing),
         more=_more(standing),
-        enough=not _contested(standing),
+        enough=not standing.contested,
         standing=standing,
         information=_information(mine),
     )
@@ -72,18 +72,6 @@ def _information(votes: Votes) -> NDArray[np.float64]:
     return pairs.information(fit.strengths, np.asarray(covariance, np.float64))
 
 
-def _contested(standing: Standing) -> list[Verdict]:
-    """Pairs on which more votes could change which model is best."""
-    leading = set(standing.unbeaten)
-    return [
-        one
-        for one in standing.verdicts
-        if one.outcome == "open"
-        and standing.best is None
-        and ({one.first, one.second} <= leading or (len(leading) == 1 and leading & {one.first, one.second}))
-    ]
-
-
 # Blind words
 
 
@@ -93,7 +81,9 @@ def _said(standing: Standing) -> str:
     settled = sum(one.outcome in ("better", "no difference") for one in standing.verdicts)
     if standing.best is not None:
         return "The evidence shows which one is best."
-    if not _contested(standing):
+    if not standing.contested:
+        if not standing.unbeaten:
+            return "The evidence shows that none is best: each is worse than another one."
         spent = any(one.outcome == "budget spent" for one in standing.verdicts)
         return "The vote budget is spent." if spent else "The evidence shows which ones no other is better than."
     if not settled:
@@ -114,14 +104,12 @@ def _of_two(verdict: Verdict) -> str:
 
 
 def _more(standing: Standing) -> str | None:
-    contested = _contested(standing)
-    if not contested:
+    if not standing.contested:
         return None
-    each = [one.more for one in contested]
-    number = sum(more for more in each if more is not None)
-    if None in each:
+    number = standing.more
+    if number is None:
         said = "It may take more votes than can be foreseen"
-    elif all(one.basis == UNANIMOUS for one in contested):
+    elif all(one.basis == UNANIMOUS for one in standing.contested):
         said = f"At least {number:,} more {'vote is' if number == 1 else 'votes are'} needed"
     else:
         number = round(number, 2 - len(str(number)))  # two digits that count
@@ -173,6 +161,8 @@ def headline(standing: Standing) -> str:
         return f"{standing.best} is better." if two else f"{standing.best} is the best of {_models(standing)}."
     if not any(one.compared for one in standing.verdicts):
         return "No vote compares them yet."
+    if not leading:
+        return "None of them is best: each is worse than another one."
     if len(leading) == 1:
         return f"{leading[0]} is the only one that no other is better than."
     outcomes = {one.outcome for one in standing.verdicts if {one.first, one.second} <= set(leading)}
@@ -188,11 +178,8 @@ def scope(standing: Standing) -> str:
     more = _more(standing)
     if more is not None:
         return f"{more}."
-    said = standing.sentence
-    if "(" not in said:
-        return "The vote budget is spent."
-    said = said[said.index("(") + 1 : said.rindex(")")]
-    return f"{said[0].upper()}{said[1:]}."
+    said = standing.scope
+    return "The vote budget is spent." if said is None else f"{said[0].upper()}{said[1:]}."
 
 
 def _models(standing: Standing) -> str:

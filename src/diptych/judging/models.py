@@ -150,10 +150,27 @@ async def judge_with_model(
     votes: None is every pair of pictures there is. concurrency: pairs at once. rng: draws pairs and sides.
 
     Raises InvalidRequest for a criterion that is none, NotAvailable for a model that answers no questions (MissingKey
-    without a key), StudyError where there is nothing to compare, and what `providers` raise that every request would.
+    without a key), StudyError where there is nothing to compare, StoreError where another process lets the same model
+    judge the same study, and what `providers` raise that every request would.
     """
     model = check(model_name, criterion)
     deck = _deck(store, study_id)
+    # Two at once would ask about the same pairs, and pay for them twice.
+    with store.lock(f"the votes of {model.name} in study {study_id}"):
+        return await _judge(store, deck, model, votes, criterion, concurrency, on_event, rng, open_provider)
+
+
+async def _judge(
+    store: Store,
+    deck: Deck,
+    model: Model,
+    votes: int | None,
+    criterion: str,
+    concurrency: int,
+    on_event: Callable[[Event], object],
+    rng: np.random.Generator | None,
+    open_provider: OpenProvider,
+) -> ModelJudging:
     async with open_provider(model.provider) as provider:
         provider.check(model, [])
         run = _Run(store, deck, model, cast("Writer", provider), criterion, rng or np.random.default_rng(), on_event)
@@ -180,7 +197,8 @@ def left_to_ask(store: Store, study_id: int, model_name: str, criterion: str, vo
     deck = _deck(store, study_id)
     with store.reading() as connection:
         j = schema.judges
-        judge = connection.scalar(select(j.c.id).where(j.c.kind == "model", j.c.name == model_name))
+        known = select(j.c.id).where(j.c.kind == "model", j.c.name == model_name).order_by(j.c.created)
+        judge = connection.scalar(known.limit(1))
         there = [] if judge is None else history.past(connection, study_id, criterion, judge)
     return max(0, min(deck.trials, votes or deck.trials) - sum(one.vote is not None for one in there))
 

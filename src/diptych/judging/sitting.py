@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 import secrets
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from diptych.judging import history
 from diptych.judging.blind import Canvas, Look, Preparer, View
 from diptych.judging.deck import Deck
 from diptych.judging.known import Known, know, reveal
+from diptych.judging.together import Together
 from diptych.store.database import Store
 from diptych.store.writer import Writer
 from diptych.studies import votes as kept
@@ -35,6 +37,8 @@ AHEAD = 2
 """Open trials of a judge: one on the screen, one that is loaded."""
 LOOK_AGAIN = 0.02
 """Growth of the votes after which what they say is computed anew; below 100 votes that is after each one."""
+SOON = 0.1
+"""Seconds until that is done where many vote at once: they are answered first."""
 REVIEWED = 12
 """Pairs that the end shows again, with the names: the latest."""
 
@@ -64,6 +68,8 @@ class Seat:
     """Key and choice of the votes that count, as they were cast."""
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     ended: bool = False
+    final: set[str] = field(default_factory=set)
+    """Keys of votes whose models were named at the end: they cannot be taken back."""
     review: list[dict[str, Any]] | None = None
     """What the end shows again, once it was asked for."""
 
@@ -134,6 +140,7 @@ class Sitting:
         self._looking = asyncio.Lock()
         self._changes = 0
         self._later: asyncio.Future[None] | None = None
+        self._voting = 0  # votes that are being written
         self.marked = tuple(marked)
         self.unreadable: list[str] = []
         """What was said of pictures that cannot be shown."""
@@ -149,6 +156,9 @@ class Sitting:
         )
         self._known = self._look()
         self._count = self._known.votes
+        self._new_judge = Together(self._write_judges)
+        self._new_trial = Together(self._write_trials)
+        self._new_vote = Together(self._write_votes)
 
     async def __aenter__(self) -> Sitting:
         self._writer = Writer(self._store)
@@ -170,7 +180,7 @@ class Sitting:
 
     async def join(self) -> Seat:
         """A new judge."""
-        judge = await self._write(kept.new_judge)
+        judge = await self._new_judge(None)
         return self._seats.setdefault(judge, Seat(judge))
 
     async def seat(self, judge: str) -> Seat | None:
@@ -179,22 +189,29 @@ class Sitting:
         if there is not None:
             return there
 
+        seat = Seat(judge)
+        if not await self._remember(seat):
+            return None
+        return self._seats.setdefault(judge, seat)
+
+    async def _remember(self, seat: Seat) -> bool:
+        """Fill a seat with what is in the store of this judge; False for nobody's id."""
+
         def read() -> list[history.Past] | None:
             with self._store.reading() as connection:
-                if not kept.is_judge(connection, judge):
+                if not kept.is_judge(connection, seat.judge):
                     return None
-                return history.past(connection, self._deck.study_id, self.criterion, judge)
+                return history.past(connection, self._deck.study_id, self.criterion, seat.judge)
 
         past = await asyncio.to_thread(read)
         if past is None:
-            return None
-        seat = Seat(judge)
+            return False
         voted = sorted((one for one in past if one.vote is not None), key=lambda one: one.vote or 0)
         seat.voted = [(one.key or "", one.choice or "") for one in voted]
         for one in past:
             if one.vote is None:
                 await self._reopen(seat, one.trial)
-        return self._seats.setdefault(judge, seat)
+        return True
 
     # Trials
 
@@ -245,12 +262,14 @@ class Sitting:
             except (StoreError, BadPicture):
                 await self._drop_unreadable(both)
                 continue
-            policy = "uniform" if self._uniform else "informative"
+            return self._showing(await self._new_trial((seat.judge, *both)), look)
 
-            def keep(connection: Connection, both: tuple[int, int] = both, policy: str = policy) -> TrialRow:
-                return kept.open_trial(connection, self._deck.study_id, seat.judge, *both, policy)
+    async def _write_judges(self, many: Sequence[None]) -> list[str]:
+        return list(await self._write(lambda connection: kept.new_judges(connection, len(many))))
 
-            return self._showing(await self._write(keep), look)
+    async def _write_trials(self, many: Sequence[tuple[str, int, int]]) -> list[TrialRow]:
+        study, policy = self._deck.study_id, "uniform" if self._uniform else "informative"
+        return list(await self._write(lambda connection: kept.open_trials(connection, study, many, policy)))
 
     async def _reopen(self, seat: Seat, trial: TrialRow, *, first: bool = False) -> None:
         """Put a trial on a judge's list again, unless its pictures are gone."""
@@ -323,9 +342,11 @@ class Sitting:
             if seat.ended:
                 return Kept("ended")
 
-            status, row, is_new = await self._write(
-                lambda connection: _cast(connection, seat.judge, token, choice, key, about, seconds)
-            )
+            self._voting += 1
+            try:
+                status, row, is_new = await self._new_vote(_Ballot(seat.judge, token, choice, key, about, seconds))
+            finally:
+                self._voting -= 1
             if row is None or row.study_id != self._deck.study_id or about != self.criterion:
                 return Kept(status)
             there = next((one for one in seat.open if one.trial.token == token), None)
@@ -337,6 +358,9 @@ class Sitting:
                 await self._changed(choice, 1)
         return Kept(status, self._names(row) if self.reveals else None)
 
+    async def _write_votes(self, many: Sequence[_Ballot]) -> list[_Cast]:
+        return list(await self._write(lambda connection: [_cast(connection, ballot) for ballot in many]))
+
     async def take_back(self, seat: Seat, of: str, key: str) -> bool:
         """Take the vote with the key `of` back, and show its pair again. Doing so twice is doing so once.
 
@@ -346,7 +370,7 @@ class Sitting:
         if not (8 <= len(key) <= 64 and 8 <= len(of) <= 64):
             raise InvalidRequest("The key of a vote has 8 to 64 characters.")
         async with seat.lock:
-            if seat.ended or self.reveals:
+            if seat.ended or self.reveals or of in seat.final:
                 return False
 
             def back(connection: Connection) -> tuple[TrialRow, str] | None:
@@ -384,7 +408,8 @@ class Sitting:
 
     def last(self, seat: Seat) -> str | None:
         """Key of the vote that this judge can take back."""
-        return seat.voted[-1][0] if seat.voted and not self.reveals else None
+        key = seat.voted[-1][0] if seat.voted and not self.reveals else None
+        return None if key in seat.final else key
 
     async def look_again(self) -> None:
         """Compute what the votes say from what is in the store."""
@@ -394,14 +419,27 @@ class Sitting:
             self._count = self._known.votes
 
     async def end(self, seat: Seat) -> dict[str, Any]:
-        """End this judge's sitting: who won, and which was which. From here on no vote of this judge is taken."""
+        """End this judge's sitting: who won, and which was which. No vote of this judge is taken until `go_on`."""
         async with seat.lock:
             seat.ended = True
+            seat.final |= {key for key, _ in seat.voted}
             for showing in seat.open:
                 self._close(showing)
             seat.open.clear()
         await self.look_again()
         return await asyncio.to_thread(self._reveal, seat)
+
+    async def go_on(self, seat: Seat) -> None:
+        """Take votes of this judge again, after the end. The pairs that were open then are shown again."""
+        async with seat.lock:
+            if seat.ended:
+                await self._remember(seat)
+                seat.ended, seat.review = False, None
+
+    def mark(self, seat: Seat) -> str:
+        """Stands for this judge, study and criterion, and tells nothing of them: what a browser keeps of the end."""
+        what = f"{self._deck.study_id} {self.criterion} {seat.judge}"
+        return hashlib.blake2b(what.encode(), digest_size=9).hexdigest()
 
     def _look(self) -> Known:
         votes = kept.load(self._store, self._deck.study_id, kind="person").votes
@@ -413,7 +451,8 @@ class Sitting:
         if seat.review is None:
             seat.review = self._review(seat)
         mine = sum(choice != "skip" for _, choice in seat.voted)
-        return {**facts, "mine": mine, "marked": list(self.marked), "review": seat.review}
+        left = self._deck.trials > len(seat.voted)
+        return {**facts, "mine": mine, "left": left, "marked": list(self.marked), "review": seat.review}
 
     def _review(self, seat: Seat) -> list[dict[str, Any]]:
         """The judge's latest votes, with the names."""
@@ -442,12 +481,12 @@ class Sitting:
         return review
 
     async def _changed(self, choice: str, by: int) -> None:
-        """Count at once, and look again now and then. What changes meanwhile is looked at later, by nobody's vote."""
+        """Count at once, and look again now and then: at once where no other vote waits, else later, in nobody's."""
         self._count += by if choice != "skip" else 0
         self._changes += 1
-        if self._due:
+        if self._due and not self._voting:
             await self.look_again()
-        if self._due:
+        if self._due and (self._later is None or self._later.done()):
             self._later = asyncio.ensure_future(self._catch_up())
 
     @property
@@ -456,6 +495,7 @@ class Sitting:
 
     async def _catch_up(self) -> None:
         while self._due:
+            await asyncio.sleep(SOON)
             await self.look_again()
 
     # Small things
@@ -469,20 +509,33 @@ class Sitting:
         return await self._writer.write(do)
 
 
-def _cast(
-    connection: Connection, judge: str, token: str, choice: str, key: str, criterion: str, seconds: float | None
-) -> tuple[Status, TrialRow | None, bool]:
+@dataclass(frozen=True)
+class _Ballot:
+    """A vote that is to be written."""
+
+    judge: str
+    token: str
+    choice: str
+    key: str
+    criterion: str
+    seconds: float | None
+
+
+_Cast = tuple[Status, TrialRow | None, bool]
+
+
+def _cast(connection: Connection, ballot: _Ballot) -> _Cast:
     """What became of the vote, its trial, and whether it was written now: the first vote on a trial is the one."""
     try:
-        row = kept.trial(connection, token)
+        row = kept.trial(connection, ballot.token)
     except StudyError:
         return "unknown", None, False
-    if row.judge_id != judge:
+    if row.judge_id != ballot.judge:
         return "unknown", None, False
-    before = history.author(connection, key)
-    if before is not None:  # sent again; it may have been taken back meanwhile
-        return ("kept" if (before[0].id, before[1]) == (row.id, criterion) else "unknown"), row, False
-    if history.counting(connection, row.id, criterion) is not None:
+    by_key, counting = history.before(connection, row.id, ballot.criterion, ballot.key)
+    if by_key is not None:  # sent again; it may have been taken back meanwhile
+        return ("kept" if by_key == (row.id, ballot.criterion) else "unknown"), row, False
+    if counting is not None:
         return "already", row, False
-    kept.cast(connection, row.id, choice, key, criterion=criterion, seconds=seconds)
+    kept.cast(connection, row.id, ballot.choice, ballot.key, criterion=ballot.criterion, seconds=ballot.seconds)
     return "kept", row, True

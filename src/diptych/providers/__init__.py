@@ -42,10 +42,12 @@ class Watch:
     """What the caller of a request learns while it is under way. Here nothing is done with it; a caller overrides.
 
     handle: of a job that the vendor accepted before; the provider then asks for its result and sends nothing anew.
+    client: whom the picture is for, where several share this machine: they get equal parts of it.
     """
 
-    def __init__(self, handle: str | None = None) -> None:
+    def __init__(self, handle: str | None = None, client: str | None = None) -> None:
         self.handle = handle
+        self.client = client
 
     async def accepted(self, handle: str) -> None:
         """The vendor took the job: `handle` is what it takes to ask for it later. Kept before it is waited for."""

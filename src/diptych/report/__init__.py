@@ -3,7 +3,10 @@
     evidence.py    quantiles, the sign test
     summary.py     a study in numbers
     answer.py      the answer in a sentence
+    ballots.py     the votes of a study, of people and of models
     judged.py      what blind votes say
+    voting.py      the sections on votes
+    tradeoff.py    quality, cost and time in one view
     claims.py      what is published, beside what was measured
     plots.py       strips and panels as SVG
     gallery.py     which pictures are shown, in how many bytes
@@ -20,9 +23,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from diptych.report.ballots import Ballots
     from diptych.store.pictures import Pictures
     from diptych.studies.results import Results
-    from diptych.studies.votes import Counted
 
 
 def write(
@@ -30,23 +33,23 @@ def write(
     pictures: Pictures,
     out: Path,
     *,
-    votes: Counted | None = None,
+    votes: Ballots | None = None,
     full: bool = False,
     force: bool = False,
 ) -> Path:
     """Write the report of a study, and return the page.
 
-    votes: `studies.votes.load(store, results.id)`; without them the report says that nobody has judged yet.
+    votes: `report.ballots.load(store, results.id)`; without them the report says that nobody has judged yet.
     results: `studies.results.load(..., measure_version=measure.VERSION)`. pictures: those of its store. out: an HTML
     file of at most 25 MB that needs nothing else; with `full` a folder with `index.html` and the original pictures.
     An earlier report there is replaced, any other file only with `force`, any other folder never. Raises OutputError.
     """
     from diptych.report import judged, page
 
-    rated = None if votes is None else judged.judge(votes.votes, votes.inconsistent)
+    jury = judged.hear(votes)
     if full:
-        return page.write_folder(results, pictures, out, rated)
-    return page.write_page(results, pictures, out, rated, force=force)
+        return page.write_folder(results, pictures, out, jury)
+    return page.write_page(results, pictures, out, jury, force=force)
 
 
 def is_report(path: Path) -> bool:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from diptych.report import words
 from diptych.report.evidence import LEVEL, Paired
-from diptych.report.judged import Judged, sentence, verdict
+from diptych.report.judged import NOBODY, Jury, sentence, verdict
 from diptych.report.summary import Line, Summary
 
 LONGEST_NAME = 60
@@ -32,7 +32,7 @@ class Answer:
     """Sentences, the most important first."""
 
 
-def answer(summary: Summary, *, prompts: int, judged: Judged | None = None) -> Answer:
+def answer(summary: Summary, *, prompts: int, jury: Jury = NOBODY) -> Answer:
     counts = summary.counts
     with_pictures = [line for line in summary.lines if line.counts.done]
     if not counts.total:
@@ -41,10 +41,10 @@ def answer(summary: Summary, *, prompts: int, judged: Judged | None = None) -> A
         return Answer("Nothing has been asked yet.", (f"{words.count(counts.total, 'sample')} are planned.",))
     if not with_pictures:
         return Answer("No picture came back.", (*_shortfalls(summary.lines), *_still_to_come(summary)))
-    votes = [] if judged is None else [sentence(judged)]
+    votes = [] if jury.people is None else [sentence(jury.people)]
     evidence = [*votes, *_time_evidence(summary, with_pictures), *_cost_evidence(summary, with_pictures)]
     return Answer(
-        headline=_headline(summary, with_pictures, judged),
+        headline=_headline(summary, with_pictures, jury),
         evidence=(*evidence, *_shortfalls(summary.lines), *_still_to_come(summary), _scope(summary, prompts)),
     )
 
@@ -52,7 +52,7 @@ def answer(summary: Summary, *, prompts: int, judged: Judged | None = None) -> A
 # The headline
 
 
-def _headline(summary: Summary, lines: Sequence[Line], judged: Judged | None) -> str:
+def _headline(summary: Summary, lines: Sequence[Line], jury: Jury) -> str:
     if len(lines) == 1:
         return _alone(summary, lines[0])
     timed = [line for line in lines if line.seconds is not None]
@@ -60,7 +60,7 @@ def _headline(summary: Summary, lines: Sequence[Line], judged: Judged | None) ->
     cost = _cost_claim(summary, lines, said)
     troubled = [line for line in summary.lines if _lost(line) >= MANY]
     but = f"; {_trouble(troubled)}" if troubled else ""
-    return f"{said}{cost}{but}, and {verdict(judged)}."
+    return f"{said}{cost}{but}, and {verdict(jury, {line.label: _name(line) for line in summary.lines})}."
 
 
 def _alone(summary: Summary, line: Line) -> str:

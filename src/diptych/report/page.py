@@ -20,9 +20,9 @@ from markupsafe import Markup, escape
 from diptych import settings
 from diptych.errors import OutputError, StoreError
 from diptych.images import check_writable, write_file
-from diptych.report import claims, gallery, judged, sections, words
+from diptych.report import claims, gallery, sections, tradeoff, voting, words
 from diptych.report.gallery import Choice, Missing, Set, Shot
-from diptych.report.judged import Judged
+from diptych.report.judged import Jury
 from diptych.report.plots import COLOURS
 from diptych.report.summary import names_of, size_is_right, summarise
 from diptych.studies.results import ContestantRow, Results, SampleRow
@@ -55,7 +55,7 @@ STATES = {
 Shots = Sequence[tuple[Shot | Missing | None, ...]]
 
 
-def write_page(results: Results, pictures: Pictures, out: Path, votes: Judged | None, *, force: bool) -> Path:
+def write_page(results: Results, pictures: Pictures, out: Path, jury: Jury, *, force: bool) -> Path:
     """One HTML file of less than LIMIT bytes; an earlier report there is replaced. Raises OutputError."""
     force = force or is_report(out)
     check_writable(out, force=force)
@@ -63,7 +63,7 @@ def write_page(results: Results, pictures: Pictures, out: Path, votes: Judged | 
     while True:
         choice = gallery.choose(results, budget)
         shots = list(gallery.embedded(choice, pictures, budget))
-        page = render(results, choice, shots, votes).encode(
+        page = render(results, choice, shots, jury).encode(
             "utf-8", "replace"
         )  # vendors' words may hold half a character
         if len(page) <= LIMIT or not choice.sets:
@@ -71,7 +71,7 @@ def write_page(results: Results, pictures: Pictures, out: Path, votes: Judged | 
         budget /= 2
 
 
-def write_folder(results: Results, pictures: Pictures, out: Path, votes: Judged | None) -> Path:
+def write_folder(results: Results, pictures: Pictures, out: Path, jury: Jury) -> Path:
     """`index.html`, and every original picture in `pictures`; the path of the former. Raises OutputError.
 
     The folder appears whole or not at all. One that is there is replaced, if it is a report.
@@ -83,7 +83,7 @@ def write_folder(results: Results, pictures: Pictures, out: Path, votes: Judged 
         try:
             choice = gallery.choose(results, None)
             shots = [_originals(one, results.contestants, pictures, building) for one in choice.sets]
-            page = render(results, choice, shots, votes, linked=True).encode("utf-8", "replace")
+            page = render(results, choice, shots, jury, linked=True).encode("utf-8", "replace")
             (building / "index.html").write_bytes(page)
             _put_in_place(building, out)
         finally:
@@ -143,12 +143,12 @@ def _put_in_place(building: Path, out: Path) -> None:
 # The page
 
 
-def render(results: Results, choice: Choice, shots: Shots, votes: Judged | None = None, *, linked: bool = False) -> str:
+def render(results: Results, choice: Choice, shots: Shots, jury: Jury, *, linked: bool = False) -> str:
     """The HTML. linked: pictures are files beside the page; else they are in it. The same study gives the same text."""
     summary = summarise(results)
     css, script = ((TEMPLATES / name).read_text("utf-8") for name in ("report.css", "report.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    found = sections.headline(summary, results, votes)
+    found = sections.headline(summary, results, jury)
     page = _environment().get_template("report.html.j2").render(
         css=css,
         js=script,
@@ -171,17 +171,24 @@ def render(results: Results, choice: Choice, shots: Shots, votes: Judged | None 
         headline=_unbroken(found.headline, [contestant.label for contestant in results.contestants]),
         long=len(found.headline) > 120,
         hero=_hero(results, choice, shots),
-        votes=judged.section(votes, summary.lines),
+        votes=voting.of_people(jury.people, summary.lines, _quoted(results.name)),
+        models_votes=voting.of_models(jury.models, summary.lines, jury.names),
+        tradeoff=tradeoff.section(jury.people, summary.lines),
         numbers=sections.numbers(summary),
         seconds=sections.seconds(results, summary),
         dollars=sections.dollars(results, summary),
         detail=sections.detail(results, summary),
         gallery=_gallery(results, choice, shots),
-        claims=sections.claims(claims.check(results, summary.lines, votes), summary),
+        claims=sections.claims(claims.check(results, summary.lines, jury.people), summary),
         settings=sections.settings(results, summary),
         colophon=sections.colophon(results, summary, linked=linked),
     )  # fmt: skip
     return settings.redact(page)
+
+
+def _quoted(name: str) -> str:
+    """As a command takes it."""
+    return f'"{name}"' if " " in name else name
 
 
 def _environment() -> Environment:

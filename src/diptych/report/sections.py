@@ -11,7 +11,7 @@ from diptych import measure
 from diptych.report import answer, plots, words
 from diptych.report.claims import Claims
 from diptych.report.evidence import ENOUGH_FOR_P95, LEVEL, Spread
-from diptych.report.judged import Judged
+from diptych.report.judged import Jury
 from diptych.report.summary import Line, Money, Summary, done
 from diptych.studies.results import Results
 
@@ -424,5 +424,5 @@ def moment(iso: str) -> str:
     return f"{day(iso)}, {found:%H:%M} {found.tzname() or ''}".strip()
 
 
-def headline(summary: Summary, results: Results, votes: Judged | None) -> answer.Answer:
-    return answer.answer(summary, prompts=len(results.prompts), judged=votes)
+def headline(summary: Summary, results: Results, jury: Jury) -> answer.Answer:
+    return answer.answer(summary, prompts=len(results.prompts), jury=jury)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from diptych.arena.ratings import Estimate, Rating
 from diptych.report import words
 from diptych.studies.leaderboard import JUDGES, Leaderboard
@@ -56,17 +54,11 @@ def facts(board: Leaderboard) -> list[str]:
     if silent:
         said.append(f"no vote compares {words.listed(silent)} with another model")
     names = [one.model for one in board.models]
-    return [sentence(one, names) for one in [*said, *board.notes]]
+    return [words.sentence(one, names) for one in [*said, *board.notes]]
 
 
 def _has_limit(one: Rating) -> bool:
     return one.rating.low is not None or one.rating.high is not None
-
-
-def sentence(text: str, names: Sequence[str] = ()) -> str:
-    """With a capital and a full stop; a name at the beginning stays as it is written."""
-    named = any(text.startswith(name) for name in names)
-    return f"{text if named else text[0].upper() + text[1:]}{'' if text.endswith('.') else '.'}"
 
 
 def interval(estimate: Estimate, *, percent: bool = False) -> str:

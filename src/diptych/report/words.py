@@ -65,6 +65,12 @@ def listed(items: Sequence[str], joint: str = "and") -> str:
     return f"{', '.join(items[:-1])} {joint} {items[-1]}" if len(items) > 1 else "".join(items)
 
 
+def sentence(text: str, names: Sequence[str] = ()) -> str:
+    """With a capital and a full stop; a name at the beginning stays as it is written."""
+    named = any(text.startswith(name) for name in names)
+    return f"{text if named else text[:1].upper() + text[1:]}{'' if text.endswith('.') else '.'}"
+
+
 def cut(text: str, most: int) -> str:
     """At most `most` characters, an ellipsis where some are left out."""
     return text if len(text) <= most else text[: most - 1].rstrip() + "…"

@@ -155,6 +155,16 @@ class Store:
                 )
 
 
+def one_at_a_time(connection: Connection, name: str) -> None:
+    """Wait until nobody else is between here, with this name, and the end of a transaction that writes.
+
+    What was written by then is seen. In SQLite one transaction at a time writes anyway; in PostgreSQL two may look for
+    the same row, find none, and both make it.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_lock_number(f"row {name}"))))
+
+
 def _parse(url: str) -> URL:
     try:
         parsed = make_url(url)

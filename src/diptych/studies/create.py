@@ -16,11 +16,13 @@ from sqlalchemy import Connection, Insert, insert, select, update
 from diptych.errors import InvalidRequest, StudyError
 from diptych.images import Cost
 from diptych.store import schema
-from diptych.store.database import Store
+from diptych.store.database import Store, one_at_a_time
 from diptych.studies.plan import Plan
 from diptych.studies.prompts import Prompt
 
 LONGEST_NAME = 64
+NAMES = "names of studies"
+"""Whoever looks for a free name and takes it does so alone, see `one_at_a_time`."""
 
 
 def create(store: Store, plan: Plan, name: str | None = None) -> tuple[int, str, bool]:
@@ -34,6 +36,7 @@ def create(store: Store, plan: Plan, name: str | None = None) -> tuple[int, str,
             f"A study cannot be named {name!r}: 1 to {LONGEST_NAME} letters, digits, dots, dashes, spaces."
         )
     with store.writing() as connection:
+        one_at_a_time(connection, NAMES)  # else the same command, given twice at once, makes two studies of one name
         t = schema.studies
         same = t.c.fingerprint == fingerprint if name is None else t.c.name == name
         found = connection.execute(

@@ -22,8 +22,8 @@ from diptych import catalogue
 from diptych.errors import BadPicture, InvalidRequest, RecipeError
 from diptych.images import MEDIA_TYPES, RECIPE_KEY, inspect_picture, read_recipe
 from diptych.store import schema
-from diptych.store.database import Store
-from diptych.studies.create import LONGEST_NAME, now
+from diptych.store.database import Store, one_at_a_time
+from diptych.studies.create import LONGEST_NAME, NAMES, now
 from diptych.studies.matching import PictureFile, Shows, few, match_by_itself, match_to_list, read_list, read_mapping
 from diptych.studies.plan import LONGEST_LABEL
 from diptych.studies.prompts import Prompt, same, slug
@@ -104,6 +104,7 @@ def import_pictures(
             raise BadPicture(f"{file.path} was changed while it was imported.")
     facts = _facts(label)
     with store.writing() as connection:
+        one_at_a_time(connection, NAMES)
         return _write(
             connection, folder, study, (label, facts), list(zip(files, shown, strict=True)), skipped, left_out
         )

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import select
 
-from diptych.arena import ratings
+from diptych.arena import claims, ratings
 from diptych.arena.ratings import Contrast, Estimate, Rating, Ratings, Scope
 from diptych.arena.votes import CRITERIA, SKIP, Votes
 from diptych.errors import InvalidRequest, StudyError, near
@@ -38,7 +38,7 @@ class Leaderboard:
     inconsistent: int
     """Pairs on which a model that judges chose otherwise when the sides were swapped, on any criterion: no votes."""
     claim: str
-    """For whom the intervals hold."""
+    """Of what and for whom the intervals hold."""
     notes: tuple[str, ...]
     """What must be said beside the numbers."""
     unknown: tuple[str, ...] = ()
@@ -179,7 +179,8 @@ def of_file(
     for what in found.unknown:
         if what in scope:
             raise InvalidRequest(f"{path} names no {what}s, so nothing can be said of other {what}s.")
-    rated = ratings.rate(_of(found.votes, (voted or CRITERIA)[0] if criterion is None else criterion, category), scope)
+    votes = _of(found.votes, (voted or CRITERIA)[0] if criterion is None else criterion, category)
+    rated = ratings.rate(votes, scope)
     if not found.unknown:
         return Leaderboard(str(path), OF_FILE, rated, found.inconsistent, rated.claim, rated.notes)
     names = " and ".join(f"{what}s" for what in found.unknown)
@@ -188,7 +189,13 @@ def of_file(
         OF_FILE,
         rated,
         found.inconsistent,
-        "for the prompts and judges of this file",
+        claims.scope(
+            rated.prompts,
+            None if "judge" in found.unknown else rated.judges,
+            beyond_prompts="prompts" in scope,
+            beyond_judges="judges" in scope,
+            drawn=False,
+        ),
         (*rated.notes, f"the file does not name {names}, so nothing can be said of others"),
         found.unknown,
     )
@@ -233,6 +240,7 @@ def combined(several: Sequence[Votes]) -> Votes:
         category=category,
         seconds=numbers("seconds"),
         categories=tuple(names["categories"]),
+        drawn=all(votes.drawn for votes in several),
     )
 
 

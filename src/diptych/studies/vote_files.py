@@ -20,7 +20,7 @@ import itertools
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -100,7 +100,7 @@ def read_votes(path: Path) -> FileVotes:
         else:
             found.append(vote)
     refuse(problems)
-    return FileVotes(arena.collect(found), inconsistent, unknown)
+    return FileVotes(replace(arena.collect(found), drawn=False), inconsistent, unknown)
 
 
 def refuse(problems: Sequence[str]) -> None:

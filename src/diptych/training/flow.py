@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from diptych.engines.flow.autoencoder import Autoencoder
-from diptych.engines.flow.flux2 import Flux2, positions, rotary_tables
-from diptych.engines.flow.sampling import Conditioning, denoise
+from diptych.engines.flow.flux2 import Flux2, positions
+from diptych.engines.flow.network import Condition, rotary_tables
+from diptych.engines.flow.sampling import Course, State, step
 from diptych.engines.flow.schedule import schedule
 from diptych.engines.flow.text import TableEncoder, tokenize
 from diptych.training.autoencoder import set_statistics
@@ -137,7 +138,8 @@ def train_flow(
         t = torch.sigmoid(torch.randn(plan.flow_batch) + TOWARDS_NOISE)
         mixed = torch.lerp(picture, noise, t[:, None, None])
         text = model.transformer.project_text(model.text(ids, mask))
-        velocity = model.transformer(mixed, text, tables[ids.shape[1]], model.transformer.modulation(t))
+        condition = Condition(text, tables[ids.shape[1]])
+        velocity = model.transformer(mixed, condition, model.transformer.modulation(t))
         loss = F.mse_loss(velocity, noise - picture)
         loss.backward()
         optimizers.step((checkpoint.step + 1) / plan.flow_steps)
@@ -159,16 +161,20 @@ def train_flow(
 def _sheet(model: Model, autoencoder: Autoencoder, tokenizer: Tokenizer, plan: Plan, side: int, path: Path) -> None:
     """The prompts of SHEET, two seeds each: columns are prompts."""
     ids, mask = tokenize(tokenizer, plan.text, [*SHEET, ""])
-    text = model.transformer.project_text(model.text(ids, mask))
-    rotary = rotary_tables(positions(ids.shape[1], side, side), plan.flow.axes, plan.flow.theta)
-    times = schedule(20, mu=0.0)
-    rows = []
+    text = model.text(ids, mask)
+    conditions = [model.transformer.condition(one, side, side) for one in text.split(1)]
+    times = tuple(schedule(20, mu=0.0))
+    rows = model.transformer.modulation(torch.tensor(times[:-1]))
+    courses = [Course(times, rows, condition, conditions[-1], guidance=3.0) for condition in conditions[:-1]]
+    sheet = []
     for seed in range(2):
         generator = torch.Generator().manual_seed(seed)
-        noise = torch.randn(1, side * side, plan.flow.in_channels, generator=generator).repeat(len(SHEET), 1, 1)
-        conditioning = Conditioning(text[:-1], text[-1:].expand(len(SHEET), -1, -1), rotary, guidance=3.0)
-        latents = denoise(model.transformer, noise, times, conditioning)
+        noise = torch.randn(1, side * side, plan.flow.in_channels, generator=generator)
+        states = [State(course, noise) for course in courses]
+        while not states[0].done:
+            states = step(model.transformer, states)
+        latents = torch.cat([state.latents for state in states])
         pixels = autoencoder.decode(latents.mT.unflatten(-1, (side, side))).clamp(-1, 1)
-        rows.append(torch.cat(list(pixels), dim=2))
-    sheet = torch.cat(rows, dim=1)
-    Image.fromarray(((sheet + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()).save(path)
+        sheet.append(torch.cat(list(pixels), dim=2))
+    picture = torch.cat(sheet, dim=1)
+    Image.fromarray(((picture + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()).save(path)

@@ -1,42 +1,21 @@
-"""diffusers' networks with random weights, and their weights under Black Forest Labs' key names."""
+"""diffusers' networks, tiny and with random weights; the same shapes as they are said here."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
-from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
+from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel, Flux3Transformer2DModel, FluxTransformer2DModel
 from torch import Tensor, nn
+
+from diptych.engines.flow.flux1 import Flux1Config
+from diptych.engines.flow.flux2 import Flux2Config
+from diptych.engines.flow.flux3 import Flux3Config
 
 Network = TypeVar("Network", bound=nn.Module)
 
-RENAMED = [
-    (r"^x_embedder\.", "img_in."),
-    (r"^context_embedder\.", "txt_in."),
-    (r"^time_guidance_embed\.timestep_embedder\.linear_1", "time_in.in_layer"),
-    (r"^time_guidance_embed\.timestep_embedder\.linear_2", "time_in.out_layer"),
-    (r"^time_guidance_embed\.guidance_embedder\.linear_1", "guidance_in.in_layer"),
-    (r"^time_guidance_embed\.guidance_embedder\.linear_2", "guidance_in.out_layer"),
-    (r"^(\w+_stream_modulation\w*)\.linear", r"\1.lin"),
-    (r"^single_transformer_blocks\.(\d+)\.attn\.to_qkv_mlp_proj", r"single_blocks.\1.linear1"),
-    (r"^single_transformer_blocks\.(\d+)\.attn\.to_out", r"single_blocks.\1.linear2"),
-    (r"^single_transformer_blocks\.(\d+)\.attn\.norm_q\.weight", r"single_blocks.\1.norm.query_norm.scale"),
-    (r"^single_transformer_blocks\.(\d+)\.attn\.norm_k\.weight", r"single_blocks.\1.norm.key_norm.scale"),
-    (r"^transformer_blocks\.", "double_blocks."),
-    (r"\.attn\.norm_added_q\.weight", ".txt_attn.norm.query_norm.scale"),
-    (r"\.attn\.norm_added_k\.weight", ".txt_attn.norm.key_norm.scale"),
-    (r"\.attn\.norm_q\.weight", ".img_attn.norm.query_norm.scale"),
-    (r"\.attn\.norm_k\.weight", ".img_attn.norm.key_norm.scale"),
-    (r"\.attn\.to_out\.0", ".img_attn.proj"),
-    (r"\.attn\.to_add_out", ".txt_attn.proj"),
-    (r"\.ff\.linear_in", ".img_mlp.0"),
-    (r"\.ff\.linear_out", ".img_mlp.2"),
-    (r"\.ff_context\.linear_in", ".txt_mlp.0"),
-    (r"\.ff_context\.linear_out", ".txt_mlp.2"),
-    (r"^proj_out\.", "final_layer.linear."),
-    (r"^norm_out\.linear", "final_layer.adaLN_modulation.1"),
-]
 AUTOENCODER_RENAMED = [
     (r"^quant_conv", "encoder.quant_conv"),
     (r"^post_quant_conv", "decoder.post_quant_conv"),
@@ -52,20 +31,80 @@ AUTOENCODER_RENAMED = [
 ]
 
 
-def transformer(guidance: bool = False) -> Flux2Transformer2DModel:
+TINY = {"num_layers": 2, "attention_head_dim": 16, "num_attention_heads": 2}
+AXES = (4, 4, 4, 4)
+
+
+def flux1(guidance: bool = True, in_channels: int = 16) -> FluxTransformer2DModel:
+    torch.manual_seed(0)
+    network = FluxTransformer2DModel(
+        in_channels=in_channels,
+        out_channels=16,
+        num_single_layers=2,
+        joint_attention_dim=24,
+        pooled_projection_dim=20,
+        axes_dims_rope=(4, 4, 8),
+        guidance_embeds=guidance,
+        **TINY,
+    )
+    return randomised(network)
+
+
+def flux2(guidance: bool = False) -> Flux2Transformer2DModel:
     torch.manual_seed(0)
     network = Flux2Transformer2DModel(
         in_channels=16,
-        num_layers=2,
         num_single_layers=2,
-        attention_head_dim=16,
-        num_attention_heads=2,
         joint_attention_dim=24,
         timestep_guidance_channels=32,
-        axes_dims_rope=(4, 4, 4, 4),
+        axes_dims_rope=AXES,
         guidance_embeds=guidance,
+        **TINY,
     )
     return randomised(network)
+
+
+def flux3(flow_map: bool = True) -> Flux3Transformer2DModel:
+    torch.manual_seed(0)
+    network = Flux3Transformer2DModel(
+        in_channels=16,
+        cond_in_channels=16,
+        num_single_layers=2,
+        joint_attention_dim=24,
+        timestep_channels=32,
+        axes_dims_rope=AXES,
+        flow_map=flow_map,
+        **TINY,
+    )
+    return randomised(network)
+
+
+FLUX1 = Flux1Config(
+    in_channels=16,
+    out_channels=16,
+    text_width=24,
+    pooled_width=20,
+    hidden=32,
+    heads=2,
+    double_blocks=2,
+    single_blocks=2,
+    axes=(4, 4, 8),
+)
+FLUX2 = Flux2Config(
+    in_channels=16,
+    text_width=24,
+    hidden=32,
+    heads=2,
+    double_blocks=2,
+    single_blocks=2,
+    axes=AXES,
+    guidance_embedding=False,
+    time_channels=32,
+)
+FLUX3 = Flux3Config(
+    in_channels=16, text_width=24, hidden=32, heads=2, mode_blocks=2, single_blocks=2, axes=AXES, time_channels=32
+)
+"""The same shapes, as they are said here."""
 
 
 def autoencoder() -> AutoencoderKLFlux2:
@@ -97,21 +136,24 @@ def randomised(network: Network) -> Network:
     return network.eval()
 
 
-def flux_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """A diffusers transformer's weights as a BFL file holds them."""
-    merged = dict(state)
-    for prefix in {m[1] for k in state if (m := re.match(r"(transformer_blocks\.\d+\.attn)\.", k))}:
-        for ours, parts in (
-            ("img_attn", ("to_q", "to_k", "to_v")),
-            ("txt_attn", ("add_q_proj", "add_k_proj", "add_v_proj")),
-        ):
-            joined = torch.cat([merged.pop(f"{prefix}.{part}.weight") for part in parts])
-            merged[f"{prefix.removesuffix('attn')}{ours}.qkv.weight"] = joined
-    renamed = {_rename(key, RENAMED): value for key, value in merged.items()}
-    last = "final_layer.adaLN_modulation.1.weight"
-    scale, shift = renamed[last].chunk(2)  # diffusers: (scale, shift); BFL: (shift, scale)
-    renamed[last] = torch.cat([shift, scale])
-    return renamed
+def spread(theirs: nn.Module, ask: Callable[[nn.Module, torch.dtype], Tensor]) -> tuple[Tensor, Tensor]:
+    """What diffusers answers in float32, and how far its own bfloat16 is from that.
+
+    ask: gives the answer of a network of a dtype. `theirs` is in bfloat16 afterwards.
+    """
+    exact = ask(theirs, torch.float32)
+    return exact, (ask(theirs.to(torch.bfloat16), torch.bfloat16).float() - exact).abs()
+
+
+def check_spread(found: Tensor, exact: Tensor, allowed: Tensor) -> None:
+    """Ours in bfloat16 must be about as near to the exact answer as diffusers' is: on average, and at worst."""
+    off = (found.float() - exact).abs()
+    assert off.mean() <= 1.1 * allowed.mean(), (off.mean(), allowed.mean())
+    assert off.max() <= 1.5 * allowed.max(), (off.max(), allowed.max())
+
+
+def parameters(network: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def autoencoder_keys(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,8 +1,10 @@
-"""The FLUX.2 autoencoder: pixels to normalised, packed latents and back.
+"""The autoencoders of FLUX.1 and FLUX.2: pixels to normalised, packed latents and back. FLUX 3 uses FLUX.2's.
 
-Layout and key names follow Black Forest Labs' files (``ae.safetensors``). Latents are patchified 2x2 and then
-normalised with stored BatchNorm statistics, so the flow network sees channels of zero mean and unit variance.
-Source: black-forest-labs/flux2 at ab7cca6, ``src/flux2/autoencoder.py``.
+Layout and key names follow Black Forest Labs' files (``ae.safetensors``). Latents are patchified 2x2, channels
+`c (h 2) (w 2) -> (c ph pw)`, and normalised, so that the flow network sees channels of about zero mean and unit
+variance: FLUX.2 with stored BatchNorm statistics of every packed channel, FLUX.1 with one factor and one shift.
+Sources: black-forest-labs/flux2 at ab7cca6, ``src/flux2/autoencoder.py``; black-forest-labs/flux at 802fb47,
+``src/flux/modules/autoencoder.py``.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from torch.nn import functional as F
 
 @dataclass(frozen=True)
 class AutoencoderConfig:
-    """Shape of the network; the defaults are the released FLUX.2 autoencoder."""
+    """Shape of the network; the defaults are the released FLUX.2 autoencoder. See also `FLUX1` and `FLUX2`."""
 
     channels: int = 128
     multipliers: tuple[int, ...] = (1, 2, 4, 4)
@@ -25,6 +27,13 @@ class AutoencoderConfig:
     latent_channels: int = 32
     norm_groups: int = 32
     patch_size: int = 2
+    quant_convolutions: bool = True
+    """1x1 convolutions between the networks and the latents."""
+    batch_norm: bool = True
+    """Whether BatchNorm statistics normalise the packed latents; else `scale_factor` and `shift_factor` do."""
+    scale_factor: float = 0.3611
+    """z = scale_factor (z - shift_factor); FLUX.1's values. Not used with `batch_norm`."""
+    shift_factor: float = 0.1159
 
     def __post_init__(self) -> None:
         widths = [self.channels * m for m in self.multipliers]
@@ -39,6 +48,12 @@ class AutoencoderConfig:
     @property
     def packed_channels(self) -> int:
         return self.latent_channels * self.patch_size**2
+
+
+FLUX1 = AutoencoderConfig(latent_channels=16, quant_convolutions=False, batch_norm=False)
+"""The released FLUX.1 autoencoder."""
+FLUX2 = AutoencoderConfig()
+"""The released FLUX.2 autoencoder, which FLUX 3 uses too."""
 
 
 class ResnetBlock(nn.Module):
@@ -70,8 +85,8 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.norm(x)
-        # (B, C, H, W) -> (B, 1, H W, C)
-        q, k, v = (conv(h).flatten(2).transpose(1, 2).unsqueeze(1) for conv in (self.q, self.k, self.v))
+        # (B, C, H, W) -> (B, 1, H W, C). Contiguous: only then are the scores, (H W)^2, never all in memory on a CPU.
+        q, k, v = (conv(h).flatten(2).mT.contiguous().unsqueeze(1) for conv in (self.q, self.k, self.v))
         h = F.scaled_dot_product_attention(q, k, v)
         return x + self.proj_out(h.squeeze(1).transpose(1, 2).reshape(x.shape))
 
@@ -140,14 +155,15 @@ class Encoder(nn.Module):
         self.mid = Middle(widths[-1], config.norm_groups)
         self.norm_out = nn.GroupNorm(config.norm_groups, widths[-1], eps=1e-6)
         self.conv_out = nn.Conv2d(widths[-1], 2 * config.latent_channels, 3, padding=1)
-        self.quant_conv = nn.Conv2d(2 * config.latent_channels, 2 * config.latent_channels, 1)
+        if config.quant_convolutions:
+            self.quant_conv = nn.Conv2d(2 * config.latent_channels, 2 * config.latent_channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         h = self.conv_in(x)
         for level in self.down:
             h = level(h)
-        h = self.mid(h)
-        return self.quant_conv(self.conv_out(F.silu(self.norm_out(h))))
+        h = self.conv_out(F.silu(self.norm_out(self.mid(h))))
+        return self.quant_conv(h) if hasattr(self, "quant_conv") else h
 
 
 class Decoder(nn.Module):
@@ -155,7 +171,8 @@ class Decoder(nn.Module):
         super().__init__()
         widths = [config.channels * m for m in config.multipliers]
         inputs = [*widths[1:], widths[-1]]
-        self.post_quant_conv = nn.Conv2d(config.latent_channels, config.latent_channels, 1)
+        if config.quant_convolutions:
+            self.post_quant_conv = nn.Conv2d(config.latent_channels, config.latent_channels, 1)
         self.conv_in = nn.Conv2d(config.latent_channels, widths[-1], 3, padding=1)
         self.mid = Middle(widths[-1], config.norm_groups)
         # Index 0 is the finest level, as in the files; it is run last.
@@ -167,7 +184,7 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(widths[0], 3, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        h = self.mid(self.conv_in(self.post_quant_conv(z)))
+        h = self.mid(self.conv_in(self.post_quant_conv(z) if hasattr(self, "post_quant_conv") else z))
         for level in reversed(self.up):
             h = level(h)
         return self.conv_out(F.silu(self.norm_out(h)))
@@ -179,29 +196,54 @@ class Autoencoder(nn.Module):
         self.config = config
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
-        self.bn = nn.BatchNorm2d(config.packed_channels, eps=1e-4, affine=False)
+        if config.batch_norm:
+            self.bn = nn.BatchNorm2d(config.packed_channels, eps=1e-4, affine=False)
 
     def moments(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and log variance of the unpacked latents: two of (B, C, H/8, W/8). Used in training only."""
+        """Mean and log variance of the unpacked latents: two of (B, C, H/8, W/8), for pixels (B, 3, H, W) in -1..1."""
         mean, log_variance = self.encoder(pixels).chunk(2, dim=1)
         return mean, log_variance
 
-    def encode(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) in -1..1 to normalised packed latents (B, 4 C, H/16, W/16); takes the mean, draws nothing."""
-        mean = self.moments(pixels)[0]
-        z = F.pixel_unshuffle(mean, self.config.patch_size)  # c (h 2) (w 2) -> (c ph pw) h w
-        return (z - self._mean(z)) / self._deviation(z)
+    def encode(self, pixels: Tensor, noise: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) in -1..1 to normalised packed latents (B, 4 C, H/16, W/16).
+
+        Takes the mean. With `noise`, standard normal and (B, C, H/8, W/8), it takes a sample in its place, as the
+        reference pipelines of FLUX.1 do for pictures that go in.
+        """
+        mean, log_variance = self.moments(pixels)
+        return self.pack(mean if noise is None else sample(mean, log_variance, noise))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Normalised packed latents (B, 4 C, h, w) to pixels (B, 3, 16 h, 16 w), about -1..1, not clamped."""
-        z = latents * self._deviation(latents) + self._mean(latents)
-        pixels: Tensor = self.decoder(F.pixel_shuffle(z, self.config.patch_size))
+        pixels: Tensor = self.decoder(self.unpack(latents))
         return pixels
 
-    def _mean(self, like: Tensor) -> Tensor:
-        assert self.bn.running_mean is not None
-        return self.bn.running_mean.to(like.dtype).view(1, -1, 1, 1)
+    def pack(self, z: Tensor) -> Tensor:
+        """The encoder's latents (B, C, H/8, W/8), as they come, to normalised packed ones (B, 4 C, H/16, W/16)."""
+        z = F.pixel_unshuffle(z, self.config.patch_size)
+        if not self.config.batch_norm:
+            return self.config.scale_factor * (z - self.config.shift_factor)
+        mean, deviation = self._statistics(z)
+        return (z - mean) / deviation
 
-    def _deviation(self, like: Tensor) -> Tensor:
-        assert self.bn.running_var is not None
-        return torch.sqrt(self.bn.running_var + self.bn.eps).to(like.dtype).view(1, -1, 1, 1)
+    def unpack(self, latents: Tensor) -> Tensor:
+        """What `pack` did, undone: what the decoder takes."""
+        if self.config.batch_norm:
+            mean, deviation = self._statistics(latents)
+            z = latents * deviation + mean
+        else:
+            z = latents / self.config.scale_factor + self.config.shift_factor
+        return F.pixel_shuffle(z, self.config.patch_size)
+
+    def _statistics(self, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and deviation of every packed channel, (1, 4 C, 1, 1) each."""
+        mean, variance = self.bn.running_mean, self.bn.running_var
+        assert mean is not None
+        assert variance is not None
+        deviation = torch.sqrt(variance + self.bn.eps)
+        return mean.to(like.dtype).view(1, -1, 1, 1), deviation.to(like.dtype).view(1, -1, 1, 1)
+
+
+def sample(mean: Tensor, log_variance: Tensor, noise: Tensor) -> Tensor:
+    """Latents drawn with `noise` from the encoder's normal distribution. The clamp is diffusers' own."""
+    return mean + torch.exp(0.5 * log_variance.clamp(-30.0, 20.0)) * noise

@@ -1,26 +1,40 @@
 """The FLUX.2 transformer: one network for FLUX.2 dev, klein and the built-in model.
 
 Text and image tokens pass through `double_blocks` (two streams, one attention) and then, as one sequence
-[text, image], through `single_blocks` (attention and MLP in parallel). All blocks of a kind share one modulation, which
-depends on the time and the embedded guidance alone: it is computed once for a whole schedule (`modulation`) and a step
-takes the rows it needs. Key names follow Black Forest Labs' files.
+[text, image, references], through `single_blocks` (attention and MLP in parallel). Reference pictures are further
+tokens of the image stream; what is predicted for them is cut off. All blocks of a kind share one modulation, which
+depends on the time and the embedded guidance alone. Key names follow Black Forest Labs' files.
 Source: black-forest-labs/flux2 at ab7cca6, ``src/flux2/model.py``.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-Rotary = tuple[Tensor, Tensor]
-"""Cosines and sines, each (tokens, head width / 2), float32."""
+from diptych.engines.flow.network import (
+    Condition,
+    LastLayer,
+    Modulation,
+    QKNorm,
+    Rotary,
+    SwiGLU,
+    TimeEmbedder,
+    attention,
+    grid,
+    modulate,
+    need,
+    need_modulation,
+    rotary_tables,
+    split_heads,
+    tokens,
+)
 
-MODULATION_ROWS = 17
-"""Per time: 6 for the image stream, 6 for the text stream, 3 for the single blocks, 2 for the last layer."""
+# A time's rows of modulation: those of the image stream, the text stream, the single blocks and the last layer.
+IMAGE, TEXT, SINGLE, LAST = slice(0, 6), slice(6, 12), slice(12, 15), slice(15, 17)
 
 
 @dataclass(frozen=True)
@@ -48,58 +62,13 @@ class Flux2Config:
             )
 
 
-class TimeEmbedder(nn.Module):
-    """Cosines, then sines, of 1000 t at geometric frequencies, through a two-layer MLP."""
-
-    def __init__(self, channels: int, hidden: int) -> None:
-        super().__init__()
-        self.channels = channels
-        self.in_layer = nn.Linear(channels, hidden, bias=False)
-        self.out_layer = nn.Linear(hidden, hidden, bias=False)
-
-    def forward(self, t: Tensor) -> Tensor:
-        dtype = self.in_layer.weight.dtype
-        half = self.channels // 2
-        frequencies = torch.exp(-math.log(10_000) * torch.arange(half, dtype=torch.float32, device=t.device) / half)
-        # The reference rounds t to the network's dtype before multiplying: in bfloat16 the order matters.
-        angles = (t.to(dtype) * 1000).float()[:, None] * frequencies
-        x = torch.cat([angles.cos(), angles.sin()], dim=-1).to(dtype)
-        hidden: Tensor = self.out_layer(F.silu(self.in_layer(x)))
-        return hidden
-
-
-class Modulation(nn.Module):
-    def __init__(self, hidden: int, rows: int) -> None:
-        super().__init__()
-        self.lin = nn.Linear(hidden, rows * hidden, bias=False)
-
-    def forward(self, vector: Tensor) -> Tensor:
-        rows: Tensor = self.lin(F.silu(vector)).unflatten(-1, (-1, vector.shape[-1]))
-        return rows
-
-
-class RMSNorm(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        x32 = x.float()
-        normed = x32 * torch.rsqrt(x32.square().mean(-1, keepdim=True) + 1e-6)
-        return normed.to(x.dtype) * self.scale
-
-
-class QKNorm(nn.Module):
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.query_norm = RMSNorm(width)
-        self.key_norm = RMSNorm(width)
-
-
-class SwiGLU(nn.Module):
-    def forward(self, x: Tensor) -> Tensor:
-        gate, value = x.chunk(2, dim=-1)
-        return F.silu(gate) * value
+DEV = Flux2Config()
+KLEIN_4B = Flux2Config(
+    text_width=7680, hidden=3072, heads=24, double_blocks=5, single_blocks=20, guidance_embedding=False
+)
+KLEIN_9B = Flux2Config(
+    text_width=12288, hidden=4096, heads=32, double_blocks=8, single_blocks=24, guidance_embedding=False
+)
 
 
 class StreamAttention(nn.Module):
@@ -123,16 +92,16 @@ class DoubleBlock(nn.Module):
         self.txt_mlp = _mlp(config.hidden, mlp)
 
     def forward(self, image: Tensor, text: Tensor, rotary: Rotary, rows: Tensor) -> tuple[Tensor, Tensor]:
-        image_rows, text_rows = rows[:, :6], rows[:, 6:12]
+        image_rows, text_rows = rows[:, IMAGE], rows[:, TEXT]
         streams = ((text, text_rows, self.txt_attn), (image, image_rows, self.img_attn))
-        parts = [split_heads(a.qkv(modulate(x, r, 0)), a.heads, a.norm) for x, r, a in streams]
-        q, k, v = (torch.cat(pair, dim=2) for pair in zip(*parts, strict=True))
+        parts = [split_heads(a.qkv(modulate(x, r)), a.heads, a.norm) for x, r, a in streams]
+        q, k, v = (torch.cat(pair, dim=1) for pair in zip(*parts, strict=True))
         attended = attention(q, k, v, rotary)
         length = text.shape[1]
-        image = image + image_rows[:, 2:3] * self.img_attn.proj(attended[:, length:])
-        text = text + text_rows[:, 2:3] * self.txt_attn.proj(attended[:, :length])
-        image = image + image_rows[:, 5:6] * self.img_mlp(modulate(image, image_rows, 3))
-        text = text + text_rows[:, 5:6] * self.txt_mlp(modulate(text, text_rows, 3))
+        image = torch.addcmul(image, image_rows[:, 2:3], self.img_attn.proj(attended[:, length:]))
+        text = torch.addcmul(text, text_rows[:, 2:3], self.txt_attn.proj(attended[:, :length]))
+        image = torch.addcmul(image, image_rows[:, 5:6], self.img_mlp(modulate(image, image_rows[:, 3:])))
+        text = torch.addcmul(text, text_rows[:, 5:6], self.txt_mlp(modulate(text, text_rows[:, 3:])))
         return image, text
 
 
@@ -148,19 +117,14 @@ class SingleBlock(nn.Module):
         self.mlp_act = SwiGLU()
 
     def forward(self, x: Tensor, rotary: Rotary, rows: Tensor) -> Tensor:
-        qkv, mlp = self.linear1(modulate(x, rows, 12)).split([3 * self.hidden, 2 * self.mlp], dim=-1)
+        qkv, mlp = self.linear1(modulate(x, rows)).split([3 * self.hidden, 2 * self.mlp], dim=-1)
         attended = attention(*split_heads(qkv, self.heads, self.norm), rotary)
-        return x + rows[:, 14:15] * self.linear2(torch.cat([attended, self.mlp_act(mlp)], dim=-1))
-
-
-class LastLayer(nn.Module):
-    def __init__(self, config: Flux2Config) -> None:
-        super().__init__()
-        self.linear = nn.Linear(config.hidden, config.in_channels, bias=False)
-        self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(config.hidden, 2 * config.hidden, bias=False))
+        return torch.addcmul(x, rows[:, 2:3], self.linear2(torch.cat([attended, self.mlp_act(mlp)], dim=-1)))
 
 
 class Flux2(nn.Module):
+    """See `network.Network` for what the methods take and give."""
+
     def __init__(self, config: Flux2Config) -> None:
         super().__init__()
         self.config = config
@@ -174,90 +138,83 @@ class Flux2(nn.Module):
         self.single_stream_modulation = Modulation(config.hidden, 3)
         self.double_blocks = nn.ModuleList(DoubleBlock(config) for _ in range(config.double_blocks))
         self.single_blocks = nn.ModuleList(SingleBlock(config) for _ in range(config.single_blocks))
-        self.final_layer = LastLayer(config)
+        self.final_layer = LastLayer(config.hidden, config.in_channels)
 
-    def modulation(self, t: Tensor, guidance: Tensor | None = None) -> Tensor:
-        """Everything the blocks need to know of the time: (N,) times in 0..1 to (N, 17, hidden).
-
-        `guidance` (N,) is embedded where the network has a guidance embedding, and must be None where it has not.
-        """
-        if (guidance is not None) != self.config.guidance_embedding:
-            raise ValueError(f"guidance_embedding is {self.config.guidance_embedding}, guidance is {guidance}")
+    def modulation(
+        self,
+        t: Tensor,
+        t_next: Tensor | None = None,
+        guidance: Tensor | None = None,
+        pooled: Tensor | None = None,
+    ) -> Tensor:
+        """(N,) times to (N, 17, hidden); the same for every prompt."""
+        need_modulation(self)
+        need("t_next", t_next, False)
+        need("guidance", guidance, self.config.guidance_embedding)
+        need("pooled", pooled, False)
         vector = self.time_in(t)
         if guidance is not None:
             vector = vector + self.guidance_in(guidance)
-        last = self.final_layer.adaLN_modulation(vector).unflatten(-1, (2, -1))
         parts = (self.double_stream_modulation_img, self.double_stream_modulation_txt, self.single_stream_modulation)
-        return torch.cat([*(part(vector) for part in parts), last], dim=1)
+        return torch.cat([*(part(vector) for part in parts), self.final_layer.rows(vector)], dim=1)
+
+    def release_modulation(self) -> None:
+        need_modulation(self)
+        del self.time_in, self.final_layer.adaLN_modulation
+        del self.double_stream_modulation_img, self.double_stream_modulation_txt, self.single_stream_modulation
+        if self.config.guidance_embedding:
+            del self.guidance_in
 
     def project_text(self, text: Tensor) -> Tensor:
         """(B, L, text width) to (B, L, hidden); the same for every step of a picture."""
         projected: Tensor = self.txt_in(text)
         return projected
 
-    def forward(self, latents: Tensor, text: Tensor, rotary: Rotary, rows: Tensor) -> Tensor:
-        """The velocity, noise minus picture, at `latents`: one step's work, a pure function.
+    def condition(
+        self,
+        text: Tensor,
+        height: int,
+        width: int,
+        references: Sequence[Tensor] = (),
+        control: Tensor | None = None,
+    ) -> Condition:
+        need("control", control, False)
+        sizes = [(picture.shape[-2], picture.shape[-1]) for picture in references]
+        at = positions(text.shape[1], height, width, sizes)
+        return Condition(
+            text=self.project_text(text),
+            rotary=rotary_tables(at, self.config.axes, self.config.theta, text.device),
+            references=self.img_in(tokens(references)) if references else None,
+        )
 
-        latents: (B, N, in channels). text: (B, L, hidden), from `project_text`. rotary: for the L + N positions
-        [text, image]. rows: (B, 17, hidden), from `modulation`; members of the batch may be at different times.
-        Returns (B, N, in channels).
-        """
+    def forward(self, latents: Tensor, condition: Condition, rows: Tensor) -> Tensor:
+        text, rotary = condition.text, condition.rotary
         image = self.img_in(latents)
+        if condition.references is not None:
+            image = torch.cat([image, condition.references], dim=1)
         for block in self.double_blocks:
             image, text = block(image, text, rotary, rows)
         x = torch.cat([text, image], dim=1)
         for block in self.single_blocks:
-            x = block(x, rotary, rows)
-        velocity: Tensor = self.final_layer.linear(modulate(x[:, text.shape[1] :], rows, 15))
-        return velocity
+            x = block(x, rotary, rows[:, SINGLE])
+        start = text.shape[1]
+        return self.final_layer(x[:, start : start + latents.shape[1]], rows[:, LAST])
 
 
-def modulate(x: Tensor, rows: Tensor, first: int) -> Tensor:
-    """LayerNorm without parameters, then shift (row `first`) and scale (the row after it)."""
-    normed = F.layer_norm(x, x.shape[-1:], eps=1e-6)
-    return (1 + rows[:, first + 1 : first + 2]) * normed + rows[:, first : first + 1]
+def positions(text_length: int, height: int, width: int, references: Sequence[tuple[int, int]] = ()) -> Tensor:
+    """Positions (picture, y, x, word) of [text, image, references]: (tokens, 4).
 
-
-def split_heads(qkv: Tensor, heads: int, norm: QKNorm) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, L, 3 heads width) to normed queries, normed keys and values, each (B, heads, L, width)."""
-    q, k, v = qkv.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4)
-    return norm.query_norm(q), norm.key_norm(k), v
-
-
-def attention(q: Tensor, k: Tensor, v: Tensor, rotary: Rotary) -> Tensor:
-    """Rotate, attend without a mask, merge the heads: (B, heads, L, width) to (B, L, heads width)."""
-    attended = F.scaled_dot_product_attention(rotate(q, rotary), rotate(k, rotary), v)
-    return attended.transpose(1, 2).flatten(2)
-
-
-def rotate(x: Tensor, rotary: Rotary) -> Tensor:
-    """Rotate interleaved pairs of channels, (x0, x1), (x2, x3), ..., by each position's angles."""
-    cos, sin = rotary
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
-    return torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2).to(x.dtype)
-
-
-def rotary_tables(positions: Tensor, axes: tuple[int, ...], theta: float) -> Rotary:
-    """Angles for (tokens, len(axes)) integer positions; computed in float64, as diffusers does."""
-    angles = []
-    for column, width in zip(positions.double().unbind(-1), axes, strict=True):
-        frequencies = theta ** -(torch.arange(0, width, 2, dtype=torch.float64, device=positions.device) / width)
-        angles.append(column[:, None] * frequencies)
-    joined = torch.cat(angles, dim=-1)
-    return joined.cos().float(), joined.sin().float()
-
-
-def positions(text_length: int, height: int, width: int) -> Tensor:
-    """Positions (picture, y, x, word) of [text, image]: words count along the last axis, image tokens along y and x.
-
-    height, width: of the packed latents. Returns (text_length + height width, 4).
+    Words count along the last axis, image tokens along y and x; reference i, given as (height, width), is picture
+    10 + 10 i. Sizes are those of the packed latents.
     """
-    text = torch.zeros(text_length, 4, dtype=torch.long)
+    text = torch.zeros(text_length, 4, dtype=torch.float64)
     text[:, 3] = torch.arange(text_length)
-    image = torch.zeros(height, width, 4, dtype=torch.long)
-    image[..., 1] = torch.arange(height)[:, None]
-    image[..., 2] = torch.arange(width)
-    return torch.cat([text, image.view(-1, 4)])
+    pictures = [grid(height, width, 4)]
+    for i, size in enumerate(references):
+        reference = grid(*size, 4)
+        reference[:, 0] = 10 + 10 * i
+        pictures.append(reference)
+    return torch.cat([text, *pictures])
 
 
 def _mlp(hidden: int, mlp: int) -> nn.Sequential:

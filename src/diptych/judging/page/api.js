@@ -42,8 +42,10 @@ async function ask(path, body) {
   }
 }
 
+// Two tabs that are opened at once ask one after the other, so that the second is known by what the first was given.
 export async function next() {
-  const state = await ask("/api/next");
+  const first = !token && navigator.locks; // missing where the page is not on HTTPS or this machine
+  const state = await (first ? navigator.locks.request("diptych", () => ask("/api/next")) : ask("/api/next"));
   token = state.token;
   return state;
 }
@@ -52,6 +54,11 @@ export const join = (code) => ask("/api/join", { code });
 
 export async function end() {
   return ask("/api/end", {});
+}
+
+// After a new start of the program, it has another token.
+export async function goOn() {
+  return trusted({ path: "/api/on", body: {} });
 }
 
 export async function picture(id) {

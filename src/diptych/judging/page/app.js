@@ -16,6 +16,7 @@ const SAID = {
 };
 const TOO_SOON = 250; // milliseconds in which a second press is still about the pair before
 const LONG = 150; // characters of a prompt that is set smaller
+const TITLE = document.title;
 const BEFORE = 3; // pairs that are kept for taking back at once
 
 const $ = (id) => document.getElementById(id);
@@ -102,7 +103,7 @@ function wrong(error) {
 function take() {
   if (state.reveal) { finish(state.reveal); return; }
   screen("judging");
-  $("question").textContent = QUESTIONS[state.criterion] ?? QUESTIONS.overall;
+  $("question").textContent = question();
   const voted = unsent();
   trials = state.trials.filter((one) => !done.has(one.trial) && !voted.has(one.trial));
   for (const key of loaded.keys()) {
@@ -178,9 +179,12 @@ async function follow() {
   named = false;
   shown = null;
   $("named").hidden = true;
-  $("choices").hidden = false;
   const trial = trials[0];
   if (!trial) { nothing(); return; }
+  $("judging").dataset.over = false;
+  $("finish").hidden = true;
+  $("choices").hidden = false;
+  $("question").textContent = question();
   const ready = load(trial);
   let waits = true;
   const timeout = setTimeout(() => { if (waits && isFirst(trial)) wait(trial, "Preparing two pictures."); }, 120);
@@ -203,8 +207,12 @@ async function follow() {
   }
 }
 
-function wait(trial, said) {
-  viewer.clear();
+function wait(trial, said, over = false) {
+  viewer.clear(!over);
+  $("judging").dataset.over = over;
+  $("finish").hidden = !over;
+  $("choices").hidden = over;
+  $("question").textContent = over ? "That was the last pair" : question();
   delete $("judging").dataset.pair;
   ask(trial?.prompt ?? "");
   $("waiting").textContent = said;
@@ -223,9 +231,10 @@ function ask(prompt) {
 function nothing() {
   const over = state && !api.waiting().length && !state.trials.some((one) => !done.has(one.trial));
   wait(null, over ? "You have seen every pair there is." : failures ? "The next pair comes when the connection is back."
-    : "Preparing two pictures.");
-  $("judging").dataset.over = over;
+    : "Preparing two pictures.", over);
 }
+
+const question = () => QUESTIONS[state?.criterion] ?? QUESTIONS.overall;
 
 // Votes
 
@@ -332,17 +341,38 @@ function tools() {
 async function finish(facts) {
   ended = true;
   clearTimeout(timer);
-  viewer.clear();
+  viewer.clear(false);
+  shown = null;
+  named = false;
+  trials = [];
+  history.length = 0; // what was named cannot be taken back
   reveal($("revealed"), facts);
   screen("revealed");
   document.title = "Revealed · diptych";
   $("revealed").querySelector("h1")?.focus();
 }
 
-$("end").addEventListener("click", () => {
+// Back from the end, to the pairs that are left.
+async function goOn() {
+  const said = $("again-said");
+  try {
+    await api.goOn();
+  } catch (error) {
+    if (error instanceof api.Away) said.textContent = "No answer. The program was stopped: `diptych judge` starts it again.";
+    else wrong(error);
+    return;
+  }
+  ended = false;
+  document.title = TITLE;
+  $("revealed").replaceChildren();
+  await refresh();
+  $("stage").focus({ preventScroll: true });
+}
+
+for (const id of ["end", "finish"]) $(id).addEventListener("click", () => {
   const mine = state?.progress?.mine ?? 0;
-  $("ending-said").textContent = `The models are named, and no more of your votes are taken. ${state?.progress?.enough
-    ? "The evidence is in." : mine ? `So far: ${count(mine, "vote")} of yours.` : "You have not voted yet."}`;
+  $("ending-said").textContent = `The models are named. Who knows them judges less freely, so end when you are done. ${state?.progress?.enough
+    ? state.progress.said : mine ? `So far: ${count(mine, "vote")} of yours.` : "You have not voted yet."}`;
   $("ending").returnValue = "";
   $("ending").showModal();
 });
@@ -367,6 +397,7 @@ document.addEventListener("click", (event) => {
   if (button.id === "flicker" && event.detail === 0) viewer.swap(!viewer.swapped); // pressed by keyboard
   if (button.id === "back") takeBack();
   if (button.id === "onward") follow();
+  if (button.id === "again") goOn();
   if (button.id === "retry") location.reload();
   // A mouse leaves the focus on what it clicked, where the space bar would press it again.
   if (event.detail > 0 && button.closest(".judging")) $("stage").focus({ preventScroll: true });

@@ -111,6 +111,13 @@ function marks(facts) {
   return element("p", { class: "words" }, `The pictures of ${which} carry what looks like a mark of their maker. Who knows it was not blind to it.`);
 }
 
+function again(facts) {
+  if (!facts.left) return null;
+  return element("p", { class: "again" },
+    element("button", { type: "button", id: "again", "aria-describedby": "again-said" }, "Go on judging"),
+    element("span", { id: "again-said", role: "status" }, "The pairs stay blind, but you have seen who leads."));
+}
+
 export function reveal(place, facts) {
   const title = element("h1", { tabindex: "-1" }, facts.headline);
   if (facts.headline.length > 48) title.className = "long";
@@ -124,7 +131,8 @@ export function reveal(place, facts) {
         element("p", { class: "kicker" }, `${plural(facts.votes, "vote")} by ${plural(facts.judges, "judge")}`),
         title,
         element("p", { class: "scope" }, facts.scope),
-        matches(facts)),
+        matches(facts),
+        again(facts)),
       element("section", {}, element("h2", {}, "Side by side"), models(facts), marks(facts)),
       categories(facts),
       review(facts)),

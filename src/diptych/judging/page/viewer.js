@@ -29,11 +29,15 @@ export class Viewer {
     this.fit();
   }
 
-  clear() {
+  // keepsPlace: two empty panels stay where the pictures were, so that nothing jumps when the next ones come.
+  clear(keepsPlace) {
     this.pair = null;
     this.swap(false);
-    for (const view of this.views) view.replaceChildren();
-    this.cell();
+    for (const view of this.views) {
+      view.replaceChildren();
+      if (!keepsPlace) view.removeAttribute("style");
+    }
+    if (!this.views[0].hasAttribute("style")) this.cell();
     this.changed();
   }
 
@@ -234,8 +238,9 @@ export class Viewer {
     stage.addEventListener("pointerleave", () => { this.over = null; });
     stage.addEventListener("dblclick", (event) => { if (this.pair) this.loupe(this.part(...this.place(event))); });
     new ResizeObserver(() => {
-      if (!this.pair) return;
-      if (this.isFitted) this.fit(); else this.draw();
+      if (!this.pair) this.clear(false);
+      else if (this.isFitted) this.fit();
+      else this.draw();
     }).observe(stage);
   }
 }

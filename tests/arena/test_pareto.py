@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from diptych.choose.pareto import Point, pareto
+from diptych.arena.pareto import Point, pareto
 
 few = st.integers(0, 3).map(float)
 maybe = few | st.none()

@@ -1,0 +1,166 @@
+"""Models that run here. The only bridge from requests and pictures to the engines' tensors.
+
+this_machine.py  what this machine computes with
+flow.py          the flow engine: a request as its parameters
+running.py       many pictures at once
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from importlib import metadata, resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from diptych import settings
+from diptych.errors import MissingExtra, NotAvailable
+from diptych.images import RECIPE_VERSION, Picture, Request, Timing, encode_png
+from diptych.providers.local.this_machine import Machine, machine
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from diptych.catalogue import Model
+    from diptych.providers import Watch
+    from diptych.providers.local.flow import Flow
+
+__all__ = ["Local", "Machine", "Progress", "check", "generate", "machine"]
+
+Progress = Callable[[int, int, "Callable[[], Image]"], None]
+"""Called after every step with (step, steps, preview); calling `preview` decodes the picture as expected by now."""
+
+_computing = threading.Lock()
+_loading = threading.Lock()
+
+
+class Local:
+    """The engines as a provider: what `check` and `generate` do, awaited.
+
+    Pictures that are asked for at the same time are stepped in turn, or together where that is faster: see
+    `engines.runner`. One that is no longer waited for is given up at its next step.
+    """
+
+    jobs = False
+
+    async def __aenter__(self) -> Local:
+        return self
+
+    async def __aexit__(self, *failure: object) -> None:
+        pass
+
+    def check(self, model: Model, requests: Sequence[Request]) -> None:
+        check(model, requests)
+
+    async def generate(self, model: Model, request: Request, watch: Watch | None = None) -> Picture:
+        flow = await asyncio.to_thread(_load, _folder(model))
+        from diptych.providers.local import running
+
+        on_step = None if watch is None else watch.step
+        client = None if watch is None else watch.client
+        drawn = await running.draw(flow, _computing, request, on_step, client)
+        return _picture(model, request, flow, *drawn)
+
+
+def check(model: Model, requests: Sequence[Request]) -> None:
+    """Load `model` and raise for a request that it cannot do, before time is spent on any of them.
+
+    Raises NotAvailable for a model without weights here, WeightsError, MissingExtra without the extra `local`, and
+    InvalidRequest for a prompt that is too long, or a setting that this network does not have.
+    """
+    flow = _load(_folder(model))
+    for request in requests:
+        flow.check(model.name, request)
+
+
+def generate(model: Model, request: Request, on_step: Progress | None = None) -> Picture:
+    """Make one picture. `request` was checked and is resolved: what the model has is given, the seed too.
+
+    on_step is called on this thread.
+    """
+    flow = _load(_folder(model))
+    from diptych.engines import compute
+
+    at: list[float] = []
+    with _computing:  # two pictures at once on one machine would each take twice as long, in twice the memory
+        compute.forget_peak(flow.device)
+        start = time.perf_counter()
+        state = flow.begin(flow.parameters(model.name, request))
+        while not flow.done(state):
+            (state,) = flow.step([state])
+            at.append(time.perf_counter())
+            if on_step is not None:
+                on_step(*flow.progress(state))
+        image = flow.finish(state)
+        seconds = time.perf_counter() - start
+        peak = compute.peak_memory(flow.device)
+    per_step = (at[-1] - at[0]) / (len(at) - 1) if len(at) > 1 else None
+    return _picture(model, request, flow, image, Timing(total=seconds, per_step=per_step, peak_memory=peak), seconds)
+
+
+def _picture(model: Model, request: Request, flow: Flow, image: Image, timing: Timing, busy: float) -> Picture:
+    """busy: seconds that the machine worked on it."""
+    recipe = {
+        "version": RECIPE_VERSION,
+        "model": model.name,
+        "request": request.to_dict(),
+        "weights": flow.identity,
+        "sampler": flow.sampler(request),
+        "device": flow.device.type,
+        "dtype": flow.dtype,
+        "versions": {name: metadata.version(name) for name in ("diptych", "torch")},
+    }
+    return Picture(
+        request=request,
+        model=model.name,
+        data=encode_png(image, recipe),
+        width=image.width,
+        height=image.height,
+        timing=timing,
+        cost=model.cost(request, seconds=busy),
+        recipe=recipe,
+    )
+
+
+def _folder(model: Model) -> Path:
+    """Where the weights lie. Raises NotAvailable where they do not."""
+    if model.engine == "flow" and model.weights == "builtin":
+        return Path(str(resources.files("diptych.engines.flow"))) / "builtin"
+    if model.engine == "flow" and model.weights is not None:
+        return Path(model.weights)
+    elsewhere = [f"{model.name}@{way.provider}" for way in model.ways() if way.provider != "local"]
+    others = f" Others serve it: {' or '.join(elsewhere)}." if elsewhere else ""
+    if model.engine == "flow" and model.hub_id is not None:
+        from diptych.providers import weights
+
+        try:
+            found = weights.find(model.hub_id)
+        except NotAvailable as error:
+            raise NotAvailable(f"{model.name} has no weights here: {error}{others}") from None
+        if found.missing:
+            raise NotAvailable(
+                f"{model.name} has only a part of its weights on this machine: {len(found.missing)} files of "
+                f"{found.repo} are missing. Call again: diptych weights pull {found.repo}{others}"
+            )
+        return found.folder
+    raise NotAvailable(f"{model.name} cannot run here.{others} `diptych models show {model.name}` says more.")
+
+
+def _load(folder: Path) -> Flow:
+    with _loading:  # two threads that ask at once share one model
+        return _loaded(folder)
+
+
+@lru_cache(maxsize=1)
+def _loaded(folder: Path) -> Flow:
+    """The last model used stays loaded."""
+    try:
+        from diptych.engines.compute import best_device, best_dtype
+        from diptych.providers.local.flow import Flow
+    except ImportError as error:
+        raise MissingExtra("Running a model here", "local", error.name or "torch") from error
+    device = best_device()
+    return Flow.load(folder, device, best_dtype(device, settings.probe_cache()), settings.home() / "embeddings")
