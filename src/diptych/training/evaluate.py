@@ -320,9 +320,9 @@ def write_evaluation(evaluation: Evaluation, pictures: NDArray[np.uint8], folder
 
 
 def _goodness(answer: Answer) -> float:
-    """For sheets: what was asked for and read, then how near the wrong ones were."""
+    """For sheets: the share of what was asked for that is read, then how near the wrong ones were."""
     said = [float(v) for v in (answer.colour, answer.count, answer.position) if v is not None]
-    return answer.top1 + answer.top5 + sum(said) - 0.001 * float(np.mean(answer.ranks))
+    return float(np.mean([answer.top1, answer.top5, *said])) - 0.0001 * float(np.mean(answer.ranks))
 
 
 def sheet(pictures: NDArray[np.uint8], path: Path) -> None:
