@@ -31,7 +31,7 @@ def train_autoencoder(renders: NDArray[np.uint8], plan: Plan, folder: Path, say:
     rng = np.random.default_rng(plan.seed)
     module = Autoencoder(plan.autoencoder).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizers = Optimizers([module], muon_lr=0.03, adam_lr=2e-3)
-    checkpoint = Checkpoint(folder / "autoencoder.ckpt", module, optimizers, rng)
+    checkpoint = Checkpoint(folder / "autoencoder.ckpt", module, optimizers, rng, recipe=plan)
 
     def batch(step: int) -> Tensor:
         if step < plan.crop_steps:
@@ -56,7 +56,7 @@ def polish_decoder(
     module.load_state_dict(autoencoder.state_dict())
     module.encoder.requires_grad_(False)
     optimizers = Optimizers([module.decoder], muon_lr=0.01, adam_lr=1e-3)
-    checkpoint = Checkpoint(folder / "decoder.ckpt", module, optimizers, rng)
+    checkpoint = Checkpoint(folder / "decoder.ckpt", module, optimizers, rng, recipe=plan)
 
     def batch(step: int) -> Tensor:
         return _batch(rng, renders, plan.whole_batch, plan.size, placed=True)
@@ -99,12 +99,12 @@ def _run(
 
 
 @torch.inference_mode()
-def set_statistics(module: Autoencoder, means: Tensor) -> None:
-    """Keep mean and variance of packed, not yet normalised latents (N, C, h, w) where `encode` looks for them."""
+def set_statistics(module: Autoencoder, mean: Tensor, variance: Tensor) -> None:
+    """Keep mean and variance of packed, not yet normalised latents, (C,) each, where `encode` looks for them."""
     assert module.bn.running_mean is not None
     assert module.bn.running_var is not None
-    module.bn.running_mean.copy_(means.mean(dim=(0, 2, 3)))
-    module.bn.running_var.copy_(means.var(dim=(0, 2, 3)))
+    module.bn.running_mean.copy_(mean)
+    module.bn.running_var.copy_(variance)
 
 
 def _batch(

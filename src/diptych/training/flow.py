@@ -1,13 +1,14 @@
-"""Stage 2: the flow network and its text encoder learn to draw every thing on every colour.
+"""Stage 2: the flow network and its text encoder learn to draw scenes as their captions say.
 
-The autoencoder's latents are computed once for all placements. A step draws random pictures, captions them anew, mixes
-latents and noise at a random time t (logit-normal) as x = (1 - t) picture + t noise, and asks for noise - picture.
+A step draws scenes from a window whose latents are there (see `latents`), captions them anew, mixes latents and noise
+at a random time t (logit-normal) as x = (1 - t) picture + t noise, and asks for noise - picture. What it draws is
+decided by the step's number and the seed, so a run that was killed goes on as if it had not been.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -25,22 +26,25 @@ from diptych.engines.flow.sampling import Course, State, step
 from diptych.engines.flow.schedule import schedule
 from diptych.engines.flow.text import TableEncoder, tokenize
 from diptych.training.autoencoder import set_statistics
+from diptych.training.captions import caption
 from diptych.training.checkpoint import Checkpoint
-from diptych.training.data import COLOURS, Thing, caption, compose, place
+from diptych.training.latents import Window
+from diptych.training.library import Library
 from diptych.training.optim import Optimizers
 from diptych.training.plan import Plan
+from diptych.training.scenes import Maker
 
 TOWARDS_NOISE = 0.5
 """Mean of the logit of t: above zero, more steps are spent where the prompt decides what the picture shows."""
 SHEET = (
     "a red apple on a blue background",
-    "a penguin on a yellow background",
+    "two lemons on a pink background",
+    "a penguin left of a guitar, yellow background",
     "a rocket on a black background",
-    "a cupcake on a pink background",
-    "a house on a green background",
-    "a guitar, white background",
-    "an owl on a purple background",
-    "a sailboat",
+    "a puppy",
+    "a cupcake on a green background",
+    "an automobile, white background",
+    "a ghost above a pumpkin on a purple background",
 )
 
 
@@ -60,101 +64,87 @@ class Model(nn.Module):
         self.text.table.requires_grad_(False)  # only words seen in training would move: synonyms would drift apart
 
 
-@torch.inference_mode()
-def cache_latents(
-    autoencoder: Autoencoder, renders: NDArray[np.uint8], plan: Plan, folder: Path, say: Callable[[str], None]
-) -> NDArray[np.float16]:
-    """Normalised packed latents of every placement, (things, colours, variants, C, h, w), in half precision.
-
-    Computed once and read back later; sets the autoencoder's statistics either way.
-    """
-    path = folder / "latents.npz"
-    if path.exists():
-        stored = np.load(path)
-        set_statistics(autoencoder, torch.from_numpy(stored["sample"]))
-        values: NDArray[np.float16] = stored["values"]
-        return values
-    rng = np.random.default_rng(plan.seed)
-    palette = np.array(list(COLOURS.values()), np.float32) / 255
-    encoded: list[NDArray[np.float16]] = []
-    for i, render in enumerate(renders):
-        pictures = [
-            compose(place(rng, render), (colour + rng.normal(0, 0.01, 3)).clip(0, 1).astype(np.float32))
-            for colour in palette
-            for _ in range(plan.variants)
-        ]
-        pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
-        mean, _ = autoencoder.moments(pixels)
-        encoded.append(F.pixel_unshuffle(mean, plan.autoencoder.patch_size).numpy().astype(np.float16))
-        if i % 100 == 99:
-            say(f"latents of {i + 1}/{len(renders)} things")
-    raw = np.concatenate(encoded)
-    sample = raw[rng.permutation(len(raw))[:4096]].astype(np.float32)
-    set_statistics(autoencoder, torch.from_numpy(sample))
-    mean, deviation = sample.mean((0, 2, 3)), np.sqrt(sample.var((0, 2, 3)) + autoencoder.bn.eps)
-    values = ((raw - mean[:, None, None]) / deviation[:, None, None]).astype(np.float16)
-    values = values.reshape(len(renders), len(palette), plan.variants, *values.shape[1:])
-    temporary = path.with_suffix(".part.npz")
-    np.savez(temporary, values=values, sample=sample)
-    os.replace(temporary, path)
-    return values
-
-
 def train_flow(
     autoencoder: Autoencoder,
-    latents: NDArray[np.float16],
-    things: Sequence[Thing],
+    library: Library,
     table: Tensor,
     tokenizer: Tokenizer,
     plan: Plan,
     folder: Path,
     say: Callable[[str], None],
+    *,
+    start: Model | None = None,
 ) -> Model:
-    """Train or resume; the averaged weights."""
+    """Train or resume; the averaged weights. Sets the autoencoder's statistics.
+
+    start: what to begin from in place of random weights: a model of the same shape that was trained before.
+    """
     torch.manual_seed(plan.seed)
-    rng = np.random.default_rng(plan.seed)
-    model = Model(plan, table)
+    model = start or Model(plan, table)
     # The first and last layers look like matrices but are an embedding and a head: Muon is for what lies between.
     outside = [model.transformer.img_in, model.transformer.final_layer, model.transformer.time_in, model.text.position]
     optimizers = Optimizers([model], muon_lr=0.02, adam_lr=1.5e-3, skip=outside)
-    checkpoint = Checkpoint(folder / "flow.ckpt", model, optimizers, rng)
+    checkpoint = Checkpoint(folder / "flow.ckpt", model, optimizers, np.random.default_rng(plan.seed), recipe=plan)
     checkpoint.load()
-    side = latents.shape[-1]
-    colours = list(COLOURS)
+    window = Window(folder, Maker(library, plan.seed), autoencoder, plan.size, plan.window)
+    mean, deviation = _normalise(autoencoder, window, plan, say)
+    side = plan.size // plan.autoencoder.scale
     tables = {
         length: rotary_tables(positions(length, side, side), plan.flow.axes, plan.flow.theta)
         for length in range(plan.text.pad_multiple, plan.text.longest + 1, plan.text.pad_multiple)
     }
     losses: list[float] = []
     while checkpoint.step < plan.flow_steps:
-        thing, colour, variant = (rng.integers(n, size=plan.flow_batch) for n in latents.shape[:3])
-        long = rng.random() < 0.1
-        captions = [caption(rng, things[i], colours[c], long=long) for i, c in zip(thing, colour, strict=True)]
+        step = checkpoint.step
+        rng = np.random.default_rng((plan.seed, step))
+        generator = torch.Generator().manual_seed(plan.seed * 1_000_003 + step)
+        newest = plan.first_window + step * plan.fresh
+        oldest = max(0, newest - plan.window)
+        window.cover(oldest, newest - oldest, say if not losses else None)
+        chosen = rng.integers(oldest, newest, plan.flow_batch)
+        captions = [caption(window.maker.scene(int(i)), library, rng) for i in chosen]
         captions = ["" if rng.random() < plan.caption_dropout else c for c in captions]
         ids, mask = tokenize(tokenizer, plan.text, captions)
-        picture = torch.from_numpy(latents[thing, colour, variant].astype(np.float32)).flatten(2).mT
-        noise = torch.randn(picture.shape)  # randn_like would follow the strides, which say nothing
-        t = torch.sigmoid(torch.randn(plan.flow_batch) + TOWARDS_NOISE)
+        picture = torch.from_numpy((window.of(chosen) - mean) / deviation).flatten(2).mT
+        noise = torch.randn(picture.shape, generator=generator)  # randn_like would follow the strides
+        t = torch.sigmoid(torch.randn(plan.flow_batch, generator=generator) + TOWARDS_NOISE)
         mixed = torch.lerp(picture, noise, t[:, None, None])
         text = model.transformer.project_text(model.text(ids, mask))
         condition = Condition(text, tables[ids.shape[1]])
         velocity = model.transformer(mixed, condition, model.transformer.modulation(t))
         loss = F.mse_loss(velocity, noise - picture)
         loss.backward()
-        optimizers.step((checkpoint.step + 1) / plan.flow_steps)
+        optimizers.step((step + 1) / plan.flow_steps)
         checkpoint.advance(0.998)
         losses.append(loss.item())
         if checkpoint.step % plan.save_every == 0 or checkpoint.step == plan.flow_steps:
+            checkpoint.save()
             averaged = Model(plan, table)
             averaged.load_state_dict(checkpoint.average)
             _sheet(averaged, autoencoder, tokenizer, plan, side, folder / f"flow-{checkpoint.step:06}.png")
-            checkpoint.save()  # after the sheet: a new network draws from the random numbers that are kept
             say(f"flow {checkpoint.step}/{plan.flow_steps}, loss {np.mean(losses):.4f}")
             losses.clear()
     trained = Model(plan, table)
     trained.load_state_dict(checkpoint.average)
     return trained.eval()
+
+
+def _normalise(
+    autoencoder: Autoencoder, window: Window, plan: Plan, say: Callable[[str], None]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and deviation of every channel over the first window, (C, 1, 1) each, kept in the autoencoder too."""
+    path = window.folder / "statistics.npz"
+    if not path.exists():
+        window.cover(0, plan.first_window, say)
+        sample = window.of(np.arange(plan.first_window))
+        temporary = path.with_suffix(".part.npz")
+        np.savez(temporary, mean=sample.mean((0, 2, 3)), variance=sample.var((0, 2, 3)))
+        os.replace(temporary, path)
+    stored = np.load(path)
+    set_statistics(autoencoder, torch.from_numpy(stored["mean"]), torch.from_numpy(stored["variance"]))
+    mean: NDArray[np.float32] = stored["mean"][:, None, None]
+    deviation: NDArray[np.float32] = np.sqrt(stored["variance"] + np.float32(autoencoder.bn.eps))[:, None, None]
+    return mean, deviation
 
 
 @torch.inference_mode()

@@ -28,6 +28,7 @@ class Window:
     def __init__(self, folder: Path, maker: Maker, autoencoder: Autoencoder, size: int, capacity: int) -> None:
         config = autoencoder.config
         side = size // config.scale
+        self.folder = folder
         self.maker, self.autoencoder, self.size, self.capacity = maker, autoencoder, size, capacity
         shape = (capacity, config.packed_channels, side, side)
         self._values = _mapped(folder / "latents.npy", shape, np.float16)

@@ -13,12 +13,13 @@ from diptych.engines.flow.text import TableEncoderConfig
 class Plan:
     """What is trained and for how long.
 
-    The defaults are where the shipped `builtin-flow` ended up; docs/builtin-model.md tells how it got there.
+    The defaults are those of the next built-in model, of scenes at 256x256. docs/builtin-model.md tells how the one that
+    is shipped was made, from single things at 128x128.
     """
 
-    size: int = 128
+    size: int = 256
     """Pixels along a side of the finished pictures."""
-    crop: int = 64
+    crop: int = 128
     """The autoencoder learns most of what it knows on crops of this size, four times cheaper than whole pictures."""
     autoencoder: AutoencoderConfig = field(
         default_factory=lambda: AutoencoderConfig(
@@ -49,9 +50,13 @@ class Plan:
             guidance_embedding=False,
         )
     )
-    variants: int = 3
-    """Placements of every thing on every colour."""
-    flow_steps: int = 2300
+    window: int = 6144
+    """Scenes whose latents are at hand at once."""
+    first_window: int = 2048
+    """Of these, how many are there before the first step."""
+    fresh: int = 6
+    """Scenes that come with every step; when the window is full the oldest go."""
+    flow_steps: int = 6000
     flow_batch: int = 64
     caption_dropout: float = 0.1
     save_every: int = 200
@@ -81,7 +86,9 @@ SMOKE = Plan(
         axes=(4, 4, 4, 4),
         guidance_embedding=False,
     ),
-    variants=1,
+    window=12,
+    first_window=8,
+    fresh=2,
     flow_steps=6,
     flow_batch=4,
     save_every=2,

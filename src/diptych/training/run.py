@@ -13,7 +13,8 @@ from tokenizers import Tokenizer
 from diptych.engines.flow.weights import write_model
 from diptych.training.autoencoder import polish_decoder, train_autoencoder
 from diptych.training.data import fetch, load_renders, read_things
-from diptych.training.flow import cache_latents, train_flow
+from diptych.training.flow import train_flow
+from diptych.training.library import load_library
 from diptych.training.plan import Plan
 from diptych.training.words import distil
 
@@ -45,8 +46,8 @@ def train(
 
     autoencoder = train_autoencoder(load_renders(data, None, plan.size), plan, work, say)
     renders = load_renders(data, [thing.render for thing in things], plan.size)
-    latents = cache_latents(autoencoder, renders, plan, work, say)
-    model = train_flow(autoencoder, latents, things, table, tokenizer, plan, work, say)
+    library = load_library(data, listing=listing, size=plan.size)
+    model = train_flow(autoencoder, library, table, tokenizer, plan, work, say)
     autoencoder = polish_decoder(autoencoder, renders, plan, work, say)
     write_model(
         out,
