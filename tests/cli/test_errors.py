@@ -171,7 +171,7 @@ class TestWhatCannotRunHere:
         monkeypatch.setitem(sys.modules, "torch", None)
         for name in [n for n in sys.modules if n.startswith(("diptych.engines.", "diptych.training."))]:
             monkeypatch.delitem(sys.modules, name)
-        check(run_cli("train", "-o", "mine"), 1, "Training needs torch", 'pip install "diptych[train]"')
+        check(run_cli("train", "flow", "-o", "mine"), 1, "Training needs torch", 'pip install "diptych[train]"')
         assert os.listdir(folder) == []
 
     def test_a_hosted_model(self, run_cli: Run, folder: Path) -> None:

@@ -16,10 +16,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
 from diptych import catalogue
-from diptych.client import generate
+from diptych.client import describe, edit, generate, write
+from diptych.errors import InvalidRequest, NotAvailable
+from diptych.training import run
 from diptych.training.optim import orthogonalise
 from diptych.training.plan import SMOKE
-from diptych.training.run import train
+from diptych.training.tokens import SMOKE as TOKENS_SMOKE
 
 THINGS = "apple: red apple\nball\nbox: package, parcel\n"
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "on", "background", "apple", "ball", "box", "red", "blue", "white"]
@@ -35,7 +37,7 @@ def killing(self, decay):
         os.kill(os.getpid(), signal.SIGKILL)
     advance(self, decay)
 checkpoint.Checkpoint.advance = killing
-run.train(Path(sys.argv[1]), Path(sys.argv[2]), Path("never"), plan.SMOKE, print, listing=sys.argv[5])
+run.smoke(Path(sys.argv[1]), Path(sys.argv[2]), Path("never"), print, "flow", listing=sys.argv[5])
 """
 
 
@@ -75,7 +77,7 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path,
     """A training that nothing disturbed, and what it said."""
     folder = tmp_path_factory.mktemp("undisturbed")
     said: list[str] = []
-    train(data, folder / "work", folder / "model", SMOKE, said.append, listing=THINGS)
+    run.smoke(data, folder / "work", folder / "model", said.append, "flow", listing=THINGS)
     return folder, said
 
 
@@ -102,10 +104,35 @@ def test_killed_and_resumed_is_as_if_undisturbed(
     killed = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     said: list[str] = []
-    train(data, tmp_path / "work", tmp_path / "model", SMOKE, said.append, listing=THINGS)
+    run.smoke(data, tmp_path / "work", tmp_path / "model", said.append, "flow", listing=THINGS)
     assert not any(line.startswith(f"{stage} 2/") for line in said)  # it went on; it did not begin again
     for file in (trained[0] / "model").iterdir():
         assert (tmp_path / "model" / file.name).read_bytes() == file.read_bytes(), file.name
+
+
+def test_the_token_model_is_made_and_runs_under_a_name_of_its_own(data: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    run.smoke(data, tmp_path / "work", tmp_path / "model", said.append, "tokens", listing=THINGS)
+    assert any(line.startswith("codec ") for line in said)
+    assert any(line.startswith("tokens ") for line in said)
+    model = catalogue.add(str(tmp_path / "model"), name="tokens-of-mine")
+    assert model.engine == "tokens"
+    size = TOKENS_SMOKE.size
+    picture = generate("a red apple", model=model.name, seed=1)
+    assert picture.image.size == (size, size)
+    assert picture.recipe["sampler"] == "parallel masked decoding"
+    assert generate("a red apple", model=model.name, seed=1).data == picture.data
+    assert generate("a red apple", model=model.name, seed=1, size=f"{2 * size}x{2 * size}").image.width == 2 * size
+    seen: list[tuple[int, int]] = []
+    generate("a red apple", model=model.name, steps=3, on_step=lambda i, n, preview: seen.append((i, preview().width)))
+    assert seen == [(1, size), (2, size), (3, size)]
+    assert edit(picture, "make it blue", model=model.name, seed=2).image.size == (size, size)
+    assert edit(picture, "a ball", model=model.name, strength=0.5, seed=2).data != picture.data
+    assert isinstance(describe(picture, model=model.name), str)
+    with pytest.raises(NotAvailable, match="nothing but descriptions"):
+        write("a poem", model=model.name)
+    with pytest.raises(InvalidRequest, match="give a reference"):
+        generate("a red apple", model=model.name, strength=0.5)
 
 
 def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
@@ -117,7 +144,7 @@ def test_orthogonalised_matrices_have_singular_values_near_one() -> None:
 
 def test_a_thing_without_a_render_is_named(data: Path, tmp_path: Path) -> None:
     with pytest.raises(Exception, match="'ghost'"):
-        train(data, tmp_path / "work", tmp_path / "model", SMOKE, print, listing="ghost\n")
+        run.smoke(data, tmp_path / "work", tmp_path / "model", print, "flow", listing="ghost\n")
 
 
 def test_captions_name_the_thing_and_backgrounds_are_plain(data: Path) -> None:

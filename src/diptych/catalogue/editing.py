@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from diptych import settings
 from diptych.catalogue import provider_names, reading
-from diptych.catalogue.flow_settings import without_engine
+from diptych.catalogue.engine_settings import ENGINES, without_engine
 from diptych.catalogue.model import Model
 from diptych.catalogue.model_settings import Settings
 from diptych.catalogue.records import NAME_PATTERN, NAME_RULE
@@ -100,6 +100,9 @@ def _local(target: str, name: str | None, like: str | None) -> dict[str, Any]:
         raise CatalogueError(f"{file} is not valid JSON: {error}.") from None
     if not isinstance(described, dict):
         raise CatalogueError(f"{file} holds no JSON object.")
+    if described.get("engine", "flow") not in ENGINES:
+        raise CatalogueError(f"{file}: engine is {described['engine']!r}; here run {' and '.join(ENGINES)}.")
+    entry["engine"] = described.get("engine", "flow")
     if described.get("settings") is not None:
         try:
             allowed = Settings.model_validate(described["settings"])
@@ -128,7 +131,7 @@ def _like(folder: Path, like: str | None) -> dict[str, Any]:
         guess = near(like, names, count=1)
         hint = f" Did you mean {guess[0]}?" if guess else ""
         raise CatalogueError(f"--like is {like!r}; it is {', '.join(names)}.{hint}")
-    return without_engine(found.settings.model_dump(mode="json", exclude_none=True, exclude_unset=True))
+    return without_engine("flow", found.settings.model_dump(mode="json", exclude_none=True, exclude_unset=True))
 
 
 def _hosted(target: str, name: str | None, provider: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from diptych import settings as own_settings
 from diptych.catalogue import cost, lives, resolving
 from diptych.catalogue.conflicts import Conflict, conflicts_of, current
 from diptych.catalogue.cost import TokenUsage
-from diptych.catalogue.flow_settings import with_engine
+from diptych.catalogue.engine_settings import ENGINES, with_engine
 from diptych.catalogue.model_settings import Settings
 from diptych.catalogue.prices import Price
 from diptych.catalogue.records import Caps, Dates, Fact, Latency, Many, Name, Provider, Rating, Record, Route, Text
@@ -30,7 +30,7 @@ class Model(Record):
     title: Text
     maker: Name | None = None
     provider: Provider
-    engine: Literal["flow"] | None = None
+    engine: Literal["flow", "tokens"] | None = None
     weights: Text | None = None
     """`builtin`, or a folder that holds `model.json`. None: not on this machine."""
     hub_id: Text | None = None
@@ -52,15 +52,15 @@ class Model(Record):
     @classmethod
     def _of_the_engine(cls, values: Any) -> Any:
         """A model that runs here takes what its engine takes."""
-        if isinstance(values, dict) and values.get("engine") == "flow" and isinstance(values.get("settings"), dict):
-            return {**values, "settings": with_engine(values["settings"])}
+        if isinstance(values, dict) and values.get("engine") in ENGINES and isinstance(values.get("settings"), dict):
+            return {**values, "settings": with_engine(values["engine"], values["settings"])}
         return values
 
     @model_validator(mode="after")
     def _reachable(self) -> Model:
         if self.provider == "local":
             if self.engine is None:
-                raise ValueError("a local model names its engine (flow)")
+                raise ValueError("a local model names its engine (flow or tokens)")
             if self.remote_id is not None:
                 raise ValueError("remote_id is of a hosted model; this one is local (its other routes go in routes)")
         else:

@@ -59,7 +59,7 @@ app.add_typer(weights.app, name="weights")
 app.command("latency")(latency.command)
 app.command("doctor")(doctor.command)
 app.add_typer(keys.app, name="keys")
-app.command("train")(train.command)
+app.add_typer(train.app, name="train")
 
 
 def _version(wanted: bool) -> None:

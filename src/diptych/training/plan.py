@@ -13,8 +13,8 @@ from diptych.engines.flow.text import TableEncoderConfig
 class Plan:
     """What is trained and for how long.
 
-    The defaults are those of the next built-in model, of scenes at 256x256. docs/builtin-model.md tells how the one that
-    is shipped was made, from single things at 128x128.
+    The defaults are those of the next built-in model, of scenes at 256x256. docs/builtin-model.md tells how the one
+    that is shipped was made, from single things at 128x128.
     """
 
     size: int = 256

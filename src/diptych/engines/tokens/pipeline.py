@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 from tokenizers import Tokenizer
 from torch import Tensor
 from torch.nn import functional as F
 
 from diptych.engines.files import load_into
+from diptych.engines.flow.inputs import mask_of, upright
 from diptych.engines.tokens.codec import Codec
-from diptych.engines.tokens.decode import Conditioning, PassCallback, begin, decode, write
+from diptych.engines.tokens.decode import Conditioning, PassCallback, State, begin, decode, pass_, write
 from diptych.engines.tokens.network import Memory, Tokens, TokensConfig
 from diptych.engines.tokens.weights import CODEC, NETWORK, TOKENIZER, read_model
 from diptych.errors import InvalidRequest, WeightsError
@@ -28,6 +31,18 @@ class _How:
     guidance: float
     temperature: float
     seed: int
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One picture on its way."""
+
+    state: State
+    conditioning: Conditioning
+    width: int
+    height: int
+    kept: tuple[Tensor, Tensor] | None = None
+    """A picture and the mask outside of which it is kept, pixel for pixel."""
 
 
 @dataclass(frozen=True)
@@ -145,6 +160,65 @@ class Pipeline:
         pixels = self.codec.decode(codes.to(self.device), height // self.codec.config.scale)[0].float().clamp(-1, 1)
         return ((pixels + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 0).cpu()
 
+    @torch.inference_mode()
+    def begin(
+        self,
+        prompt: str,
+        *,
+        width: int,
+        height: int,
+        passes: int,
+        guidance: float,
+        seed: int,
+        temperature: float = 1.0,
+        negative: str | None = None,
+        picture: Tensor | None = None,
+        mask: Tensor | None = None,
+        strength: float | None = None,
+        edited: bool = False,
+    ) -> Drawing:
+        """Everything before the first pass; see `__call__`. edited: `prompt` says what is to be done to `picture`."""
+        how = _How(passes, guidance, temperature, seed)
+        if not edited or picture is None:
+            codes, source = self._start(width, height, seed, picture, mask, strength), None
+        else:
+            everything = torch.ones(height, width) if mask is None else mask
+            codes, source = self._start(width, height, seed, picture, everything, None), self.codes(picture)
+        kept = None if picture is None or mask is None else (picture, mask)
+        return self._begun(prompt, negative, source, codes, width, height, how, kept)
+
+    @torch.inference_mode()
+    def step(self, drawing: Drawing) -> Drawing:
+        """One pass: a pure function."""
+        return replace(drawing, state=pass_(self.network, drawing.state, drawing.conditioning))
+
+    @torch.inference_mode()
+    def finish(self, drawing: Drawing, *, likely: bool = False) -> Tensor:
+        """(height, width, 3), uint8, on the CPU. likely: before the end, with what is thought most likely by now."""
+        drawn = self.decode(drawing.state.likely if likely else drawing.state.codes, drawing.width, drawing.height)
+        return drawn if drawing.kept is None else blend(drawing.kept[0], drawn, drawing.kept[1])
+
+    def _begun(
+        self,
+        prompt: str,
+        negative: str | None,
+        source: Tensor | None,
+        codes: Tensor,
+        width: int,
+        height: int,
+        how: _How,
+        kept: tuple[Tensor, Tensor] | None,
+    ) -> Drawing:
+        rows = height // self.codec.config.scale
+        # What is read: the prompt, what guidance leads away from, and beside both the picture that is edited.
+        guided = how.guidance != 1.0
+        memory = self.encode([prompt, negative or ""] if guided else [prompt], source, rows)
+        conditioning = Conditioning(
+            memory[:1], memory[1:] if guided else None, (how.guidance,), (how.temperature,), rows
+        )
+        state = begin(codes, self.network.config.mask, [how.passes], [how.seed])
+        return Drawing(state, conditioning, width, height, kept)
+
     def _draw(
         self,
         prompt: str,
@@ -156,17 +230,8 @@ class Pipeline:
         how: _How,
         on_step: PassCallback | None,
     ) -> Tensor:
-        rows = height // self.codec.config.scale
-        # 1. What is read: the prompt, what guidance leads away from, and beside both the picture that is edited.
-        guided = how.guidance != 1.0
-        memory = self.encode([prompt, negative or ""] if guided else [prompt], source, rows)
-        conditioning = Conditioning(
-            memory[:1], memory[1:] if guided else None, (how.guidance,), (how.temperature,), rows
-        )
-        # 2. Masked codes to codes.
-        state = begin(codes, self.network.config.mask, [how.passes], [how.seed])
-        done = decode(self.network, state, conditioning, on_step)
-        # 3. Codes to pixels.
+        drawing = self._begun(prompt, negative, source, codes, width, height, how, None)
+        done = decode(self.network, drawing.state, drawing.conditioning, on_step)
         return self.decode(done, width, height)
 
     def _start(
@@ -214,6 +279,18 @@ class Pipeline:
         if height % scale or width % scale or not height or not width:
             raise InvalidRequest(f"The picture is {width}x{height}; this model reads multiples of {scale} pixels.")
         return height, width
+
+
+def read_picture(image: Image.Image, size: tuple[int, int]) -> Tensor:
+    """As this engine takes it, (height, width, 3), uint8; stretched to `size` (width, height) where it differs."""
+    image = upright(image)
+    fitted = image if image.size == size else image.resize(size, Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(fitted))
+
+
+def read_mask(image: Image.Image, size: tuple[int, int]) -> Tensor:
+    """(height, width): 1 where the picture may change; see `mask_of`."""
+    return mask_of(image, size)[0, 0]
 
 
 def blend(picture: Tensor, drawn: Tensor, mask: Tensor) -> Tensor:

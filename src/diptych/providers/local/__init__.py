@@ -1,8 +1,10 @@
 """Models that run here. The only bridge from requests and pictures to the engines' tensors.
 
 this_machine.py  what this machine computes with
+loaded.py        what an engine looks like from here
 flow.py          the flow engine: a request as its parameters
-running.py       many pictures at once
+tokens.py        the token engine, in the same way
+running.py       many pictures at once, on either
 """
 
 from __future__ import annotations
@@ -20,13 +22,14 @@ from diptych import settings
 from diptych.errors import MissingExtra, NotAvailable
 from diptych.images import RECIPE_VERSION, Picture, Request, Timing, encode_png
 from diptych.providers.local.this_machine import Machine, machine
+from diptych.providers.prompts import DESCRIBE
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from diptych.catalogue import Model
-    from diptych.providers import Watch
-    from diptych.providers.local.flow import Flow
+    from diptych.providers import Message, Watch, Written
+    from diptych.providers.local.loaded import Loaded
 
 __all__ = ["Local", "Machine", "Progress", "check", "generate", "machine"]
 
@@ -56,13 +59,24 @@ class Local:
         check(model, requests)
 
     async def generate(self, model: Model, request: Request, watch: Watch | None = None) -> Picture:
-        flow = await asyncio.to_thread(_load, _folder(model))
+        loaded = await asyncio.to_thread(_load, _folder(model), model.engine or "flow")
         from diptych.providers.local import running
 
         on_step = None if watch is None else watch.step
         client = None if watch is None else watch.client
-        drawn = await running.draw(flow, _computing, request, on_step, client)
-        return _picture(model, request, flow, *drawn)
+        drawn = await running.draw(loaded, _computing, request, on_step, client)
+        return _picture(model, request, loaded, *drawn)
+
+    async def write(self, model: Model, message: Message) -> Written:
+        """A description of one picture, by a model that reads pictures. Raises NotAvailable for anything else."""
+        from diptych.providers import Written
+
+        loaded = await asyncio.to_thread(_load, _folder(model), model.engine or "flow")
+        if not hasattr(loaded, "describe") or message.instruction != DESCRIBE or len(message.pictures) != 1:
+            raise NotAvailable(f"{model.name} writes nothing but descriptions of single pictures, if anything.")
+        start = time.perf_counter()
+        text = await asyncio.to_thread(loaded.describe, message.pictures[0])
+        return Written(text=text, model=model.name, seconds=time.perf_counter() - start)
 
 
 def check(model: Model, requests: Sequence[Request]) -> None:
@@ -71,9 +85,9 @@ def check(model: Model, requests: Sequence[Request]) -> None:
     Raises NotAvailable for a model without weights here, WeightsError, MissingExtra without the extra `local`, and
     InvalidRequest for a prompt that is too long, or a setting that this network does not have.
     """
-    flow = _load(_folder(model))
+    loaded = _load(_folder(model), model.engine or "flow")
     for request in requests:
-        flow.check(model.name, request)
+        loaded.check(model.name, request)
 
 
 def generate(model: Model, request: Request, on_step: Progress | None = None) -> Picture:
@@ -81,36 +95,36 @@ def generate(model: Model, request: Request, on_step: Progress | None = None) ->
 
     on_step is called on this thread.
     """
-    flow = _load(_folder(model))
+    loaded = _load(_folder(model), model.engine or "flow")
     from diptych.engines import compute
 
     at: list[float] = []
     with _computing:  # two pictures at once on one machine would each take twice as long, in twice the memory
-        compute.forget_peak(flow.device)
+        compute.forget_peak(loaded.device)
         start = time.perf_counter()
-        state = flow.begin(flow.parameters(model.name, request))
-        while not flow.done(state):
-            (state,) = flow.step([state])
+        state = loaded.begin(loaded.parameters(model.name, request))
+        while not loaded.done(state):
+            (state,) = loaded.step([state])
             at.append(time.perf_counter())
             if on_step is not None:
-                on_step(*flow.progress(state))
-        image = flow.finish(state)
+                on_step(*loaded.progress(state))
+        image = loaded.finish(state)
         seconds = time.perf_counter() - start
-        peak = compute.peak_memory(flow.device)
+        peak = compute.peak_memory(loaded.device)
     per_step = (at[-1] - at[0]) / (len(at) - 1) if len(at) > 1 else None
-    return _picture(model, request, flow, image, Timing(total=seconds, per_step=per_step, peak_memory=peak), seconds)
+    return _picture(model, request, loaded, image, Timing(total=seconds, per_step=per_step, peak_memory=peak), seconds)
 
 
-def _picture(model: Model, request: Request, flow: Flow, image: Image, timing: Timing, busy: float) -> Picture:
+def _picture(model: Model, request: Request, loaded: Loaded, image: Image, timing: Timing, busy: float) -> Picture:
     """busy: seconds that the machine worked on it."""
     recipe = {
         "version": RECIPE_VERSION,
         "model": model.name,
         "request": request.to_dict(),
-        "weights": flow.identity,
-        "sampler": flow.sampler(request),
-        "device": flow.device.type,
-        "dtype": flow.dtype,
+        "weights": loaded.identity,
+        "sampler": loaded.sampler(request),
+        "device": loaded.device.type,
+        "dtype": loaded.dtype,
         "versions": {name: metadata.version(name) for name in ("diptych", "torch")},
     }
     return Picture(
@@ -127,9 +141,9 @@ def _picture(model: Model, request: Request, flow: Flow, image: Image, timing: T
 
 def _folder(model: Model) -> Path:
     """Where the weights lie. Raises NotAvailable where they do not."""
-    if model.engine == "flow" and model.weights == "builtin":
-        return Path(str(resources.files("diptych.engines.flow"))) / "builtin"
-    if model.engine == "flow" and model.weights is not None:
+    if model.weights == "builtin":
+        return Path(str(resources.files(f"diptych.engines.{model.engine}"))) / "builtin"
+    if model.weights is not None:
         return Path(model.weights)
     elsewhere = [f"{model.name}@{way.provider}" for way in model.ways() if way.provider != "local"]
     others = f" Others serve it: {' or '.join(elsewhere)}." if elsewhere else ""
@@ -149,18 +163,20 @@ def _folder(model: Model) -> Path:
     raise NotAvailable(f"{model.name} cannot run here.{others} `diptych models show {model.name}` says more.")
 
 
-def _load(folder: Path) -> Flow:
+def _load(folder: Path, engine: str) -> Loaded:
     with _loading:  # two threads that ask at once share one model
-        return _loaded(folder)
+        return _loaded(folder, engine)
 
 
 @lru_cache(maxsize=1)
-def _loaded(folder: Path) -> Flow:
+def _loaded(folder: Path, engine: str) -> Loaded:
     """The last model used stays loaded."""
     try:
         from diptych.engines.compute import best_device, best_dtype
         from diptych.providers.local.flow import Flow
+        from diptych.providers.local.tokens import Tokens
     except ImportError as error:
         raise MissingExtra("Running a model here", "local", error.name or "torch") from error
     device = best_device()
-    return Flow.load(folder, device, best_dtype(device, settings.probe_cache()), settings.home() / "embeddings")
+    kind: type[Flow] | type[Tokens] = Tokens if engine == "tokens" else Flow
+    return kind.load(folder, device, best_dtype(device, settings.probe_cache()), settings.home() / "embeddings")

@@ -1,4 +1,4 @@
-"""What every model of the flow engine takes beside the settings of its own entry: the engine's knobs.
+"""What every model of an engine takes beside the settings of its own entry: the engine's knobs.
 
 They are the engine's, not the model's, so they stand here once. What one network cannot do with them (Heun's method on
 one that is distilled to Euler's, say) the engine refuses by name.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-OPTIONS: dict[str, dict[str, Any]] = {
+FLOW: dict[str, dict[str, Any]] = {
     "sampler": {"type": "text", "choices": ["euler", "heun"], "note": "Heun takes two passes a step; euler without"},
     "shift": {
         "type": "number",
@@ -42,9 +42,20 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "lora": {"type": "text", "note": "FILE or FILE:STRENGTH, several with a comma between"},
 }
 
+TOKENS: dict[str, dict[str, Any]] = {
+    "temperature": {"type": "number", "min": 0.0, "max": 10.0, "note": "how much chance has a say; 1 without"},
+    "strength": {
+        "type": "number",
+        "min": 0.0,
+        "max": 1.0,
+        "note": "share of the reference that is made anew; without it the prompt says what is to be done to it",
+    },
+}
+ENGINES = {"flow": FLOW, "tokens": TOKENS}
 
-def with_engine(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a local entry with those of the engine: options, a mask, a picture to begin from."""
+
+def with_engine(engine: str, settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a local entry with those of its engine: options, a mask, a picture to begin from."""
     size = settings.get("size")
     given = dict(settings.get("options") or {})
     return {
@@ -52,14 +63,16 @@ def with_engine(settings: dict[str, Any]) -> dict[str, Any]:
         **({"size": {"follows_reference": "choices" not in size, **size}} if isinstance(size, dict) else {}),
         "references": settings.get("references") or {"max": 1},
         "mask": True,
-        "options": {**OPTIONS, **given},
+        "options": {**ENGINES[engine], **given},
     }
 
 
-def without_engine(settings: dict[str, Any]) -> dict[str, Any]:
+def without_engine(engine: str, settings: dict[str, Any]) -> dict[str, Any]:
     """What `with_engine` did, undone: what an entry says of its own."""
     own = {key: value for key, value in settings.items() if key not in ("mask", "source", "date")}
-    own["options"] = {name: option for name, option in (own.get("options") or {}).items() if name not in OPTIONS}
+    own["options"] = {
+        name: option for name, option in (own.get("options") or {}).items() if name not in ENGINES[engine]
+    }
     if not own["options"]:
         del own["options"]
     if "size" in own:
