@@ -88,6 +88,12 @@ REACHED_HERE = {
     "flux-2-klein-base-9b",
     "flux-2-dev",
     "flux-3-image-klein",
+    "flux-1-krea-dev",
+    "flux-1-kontext-dev",
+    "flux-1-fill-dev",
+    "flux-1-canny-dev",
+    "flux-1-depth-dev",
+    "flux-3-image-klein-base",
 }
 
 

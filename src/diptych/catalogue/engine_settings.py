@@ -61,7 +61,7 @@ def with_engine(engine: str, settings: dict[str, Any]) -> dict[str, Any]:
     return {
         **settings,
         **({"size": {"follows_reference": "choices" not in size, **size}} if isinstance(size, dict) else {}),
-        "references": settings.get("references") or {"max": 1},
+        "references": settings.get("references") or {"max": 1, "begin": True},
         "mask": True,
         "options": {**ENGINES[engine], **given},
     }
@@ -75,6 +75,8 @@ def without_engine(engine: str, settings: dict[str, Any]) -> dict[str, Any]:
     }
     if not own["options"]:
         del own["options"]
+    if (own.get("references") or {}).get("begin"):
+        del own["references"]
     if "size" in own:
         own["size"] = {key: value for key, value in own["size"].items() if key != "follows_reference"}
     return own

@@ -195,6 +195,8 @@ class References(_Setting):
     """Pictures that go in beside the prompt. `max` None: nobody says how many at most."""
 
     max: Annotated[int, Field(ge=1)] | None = None
+    begin: bool = False
+    """Of a model that runs here: it reads none, so the one that is given is what its picture begins from."""
 
     def rule(self) -> str:
         return "pictures, nobody says how many" if self.max is None else f"at most {self.max} pictures"

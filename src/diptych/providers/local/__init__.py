@@ -64,7 +64,7 @@ class Local:
 
         on_step = None if watch is None else watch.step
         client = None if watch is None else watch.client
-        drawn = await running.draw(loaded, _computing, request, on_step, client)
+        drawn = await running.draw(loaded, _computing, model, request, on_step, client)
         return _picture(model, request, loaded, *drawn)
 
     async def write(self, model: Model, message: Message) -> Written:
@@ -87,7 +87,7 @@ def check(model: Model, requests: Sequence[Request]) -> None:
     """
     loaded = _load(_folder(model), model.engine or "flow")
     for request in requests:
-        loaded.check(model.name, request)
+        loaded.check(model, request)
 
 
 def generate(model: Model, request: Request, on_step: Progress | None = None) -> Picture:
@@ -102,7 +102,7 @@ def generate(model: Model, request: Request, on_step: Progress | None = None) ->
     with _computing:  # two pictures at once on one machine would each take twice as long, in twice the memory
         compute.forget_peak(loaded.device)
         start = time.perf_counter()
-        state = loaded.begin(loaded.parameters(model.name, request))
+        state = loaded.begin(loaded.parameters(model, request))
         while not loaded.done(state):
             (state,) = loaded.step([state])
             at.append(time.perf_counter())

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -16,6 +16,9 @@ from diptych.engines.flow.sampling import State
 from diptych.engines.text.cache import EmbeddingCache
 from diptych.errors import InvalidRequest, NotAvailable
 from diptych.images import Input, Request
+
+if TYPE_CHECKING:
+    from diptych.catalogue import Model
 
 STRENGTH = 0.7
 """Of a change to a whole picture, where nobody says: the composition stays, everything in it may change."""
@@ -59,14 +62,14 @@ class Flow:
     def sampler(self, request: Request) -> str:
         return SOLVERS[str(request.options.get("sampler", "euler"))]
 
-    def check(self, model: str, request: Request) -> None:
+    def check(self, model: Model, request: Request) -> None:
         """Raise InvalidRequest for what this network cannot do, and WeightsError for a LoRA that does not fit."""
         asked = self.parameters(model, request)
         self.pipeline.check(asked[0])
         for path, _ in asked[1]:
             self.pipeline.read_lora(Path(path))
 
-    def parameters(self, model: str, request: Request) -> tuple[Parameters, Loras]:
+    def parameters(self, model: Model, request: Request) -> tuple[Parameters, Loras]:
         """A resolved request in the engine's words. Raises InvalidRequest."""
         r = request
         options: dict[str, Any] = dict(request.options)
@@ -74,13 +77,15 @@ class Flow:
         embedded = family is not None and family.embedded_guidance
         if r.width is None or r.height is None or r.steps is None or r.seed is None:
             raise NotAvailable(
-                f"{model} says no default for one of size and steps: its settings lack them. Give them, or add it with "
-                "--like NAME."
+                f"{model.name} says no default for one of size and steps: its settings lack them. Give them, or add it "
+                "with --like NAME."
             )
         pictures = [opened(one) for one in r.references]
-        takes = 0 if family is None else family.most_references
+        reads = family is not None and family.most_references > 0
+        if model.settings is not None and model.settings.references is not None:
+            reads = reads and not model.settings.references.begin
         control = None if family is None else family.control
-        begins = bool(pictures) and (not takes or r.mask is not None or "strength" in options)
+        begins = bool(pictures) and (not reads or r.mask is not None or "strength" in options)
         first, others = (pictures[0], pictures[1:]) if begins else (None, pictures)
         whole = r.mask is not None or control is not None
         asked = Parameters(
@@ -106,8 +111,8 @@ class Flow:
             raise InvalidRequest("strength says how much of a picture changes, and there is none: give a reference.")
         if embedded and r.negative and asked.true_guidance == 1.0:
             raise InvalidRequest(
-                f"negative needs true_guidance above 1 for {model}: guidance is told to this network, and knows of no "
-                "negative prompt."
+                f"negative needs true_guidance above 1 for {model.name}: guidance is told to this network, and knows of "
+                "no negative prompt."
             )
         return asked, _loras(options)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from diptych.catalogue import Model
     from diptych.images import Request
 
 
@@ -27,10 +28,10 @@ class Loaded(Protocol):
     def sampler(self, request: Request) -> str:
         """How the picture is made, for its recipe."""
 
-    def check(self, model: str, request: Request) -> None:
+    def check(self, model: Model, request: Request) -> None:
         """Raise for what this network cannot do."""
 
-    def parameters(self, model: str, request: Request) -> Any:
+    def parameters(self, model: Model, request: Request) -> Any:
         """A resolved request in the engine's words. Raises InvalidRequest."""
 
     def begin(self, asked: Any) -> Any: ...

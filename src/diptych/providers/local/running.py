@@ -16,6 +16,7 @@ from diptych.images import Request, Timing
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from diptych.catalogue import Model
     from diptych.providers.local import Progress
     from diptych.providers.local.loaded import Loaded
 
@@ -57,10 +58,15 @@ def _runner(loaded: Loaded, computing: threading.Lock) -> Runner[Any, Image]:
 
 
 async def draw(
-    loaded: Loaded, computing: threading.Lock, request: Request, on_step: Progress | None, client: Hashable
+    loaded: Loaded,
+    computing: threading.Lock,
+    model: Model,
+    request: Request,
+    on_step: Progress | None,
+    client: Hashable,
 ) -> tuple[Image, Timing, float]:
     """The picture, its times, and the seconds that the machine worked on it. Cancelled, it leaves at the next step."""
-    asked: Any = loaded.parameters("this model", request)
+    asked: Any = loaded.parameters(model, request)
     started: list[float] = []
     at: list[float] = []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
@@ -13,6 +13,9 @@ from diptych.engines.tokens.pipeline import Drawing, Pipeline, read_mask, read_p
 from diptych.errors import InvalidRequest, NotAvailable
 from diptych.images import Input, Request
 from diptych.providers.local.flow import opened
+
+if TYPE_CHECKING:
+    from diptych.catalogue import Model
 
 DESCRIBED = 128
 """Pixels along a side of a picture that is described."""
@@ -44,16 +47,16 @@ class Tokens:
     def sampler(self, request: Request) -> str:
         return "parallel masked decoding"
 
-    def check(self, model: str, request: Request) -> None:
+    def check(self, model: Model, request: Request) -> None:
         """Raise InvalidRequest for what this network cannot do."""
         self.parameters(model, request)
         self.pipeline.tokenize([request.prompt, request.negative or ""])
 
-    def parameters(self, model: str, request: Request) -> dict[str, Any]:
+    def parameters(self, model: Model, request: Request) -> dict[str, Any]:
         """A resolved request in the engine's words. Raises InvalidRequest."""
         r, options = request, dict(request.options)
         if r.width is None or r.height is None or r.steps is None or r.seed is None:
-            raise NotAvailable(f"{model} says no default for one of size and steps: its model.json lacks them.")
+            raise NotAvailable(f"{model.name} says no default for one of size and steps: its model.json lacks them.")
         if "strength" in options and not r.references:
             raise InvalidRequest("strength says how much of a picture changes, and there is none: give a reference.")
         size = (r.width, r.height)
