@@ -128,7 +128,9 @@ def test_settings(store: Store) -> None:
     assert why_not(found, PRO) == "it has no setting steps and no setting guidance"
     assert why_not(found, "flux-3-image") == "which settings it has is unknown"
     assert kept(found) == {
-        FLOW, "flux-1-dev", "flux-2-klein-base-4b", "flux-2-klein-base-9b", "flux-2-flex", "flux-2-dev",
+        FLOW, "flux-1-dev", "flux-1-krea-dev", "flux-1-kontext-dev", "flux-1-fill-dev", "flux-1-canny-dev",
+        "flux-1-depth-dev", "flux-2-klein-base-4b", "flux-2-klein-base-9b", "flux-2-flex", "flux-2-dev",
+        "flux-3-image-klein-base",
     }  # fmt: skip
 
 

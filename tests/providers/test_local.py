@@ -120,7 +120,8 @@ def test_a_strength_begins_from_the_picture(klein: str) -> None:
     """The less may change, the less it matters what the noise is; the picture matters always."""
 
     def made(strength: float, seed: int, picture: int = 1) -> np.ndarray:
-        found = diptych.edit(drawn(picture), "in snow", model=klein, seed=seed, steps=20, strength=strength)
+        settings = {"seed": seed, "steps": 20, "strength": strength, "shift": 1.0}
+        found = diptych.edit(drawn(picture), "in snow", model=klein, **settings)
         return np.asarray(found.image, np.float32)
 
     near, far = (np.abs(made(strength, 1) - made(strength, 2)).mean() for strength in (0.05, 0.9))

@@ -111,8 +111,8 @@ class Flow:
             raise InvalidRequest("strength says how much of a picture changes, and there is none: give a reference.")
         if embedded and r.negative and asked.true_guidance == 1.0:
             raise InvalidRequest(
-                f"negative needs true_guidance above 1 for {model.name}: guidance is told to this network, and knows of "
-                "no negative prompt."
+                f"negative needs true_guidance above 1 for {model.name}: guidance is told to this network, and knows "
+                "of no negative prompt."
             )
         return asked, _loras(options)
 
