@@ -28,6 +28,7 @@ from diptych.cli import (
     studies,
     train,
     votes,
+    walk,
     weights,
 )
 from diptych.errors import DiptychError
@@ -42,6 +43,7 @@ app = typer.Typer(
 )
 app.command("generate")(generate.command)
 app.command("edit")(edit.command)
+app.command("walk")(walk.command)
 app.command("demo")(demo.command)
 app.command("pilot")(pilot.command)
 app.command("studies")(studies.command)

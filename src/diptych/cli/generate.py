@@ -5,20 +5,24 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from diptych.client import DEFAULT_MODEL, generate_many, samples
 from diptych.client import improve as better
 from diptych.errors import InvalidRequest
-from diptych.images import SUFFIXES, Picture, Request, check_writable, parse_size
+from diptych.images import SUFFIXES, Picture, Request, check_writable, parse_size, read_recipe
 from diptych.studies.prompts import slug
 
 
 def command(
-    prompt: Annotated[str, typer.Argument(help="What the picture shows.", show_default=False)],
-    model: Annotated[str, typer.Option("--model", "-m", help="A name that `diptych models` lists.")] = DEFAULT_MODEL,
+    prompt: Annotated[
+        str | None, typer.Argument(help="What the picture shows; with --from, the recipe's without it.")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help=f"A name that `diptych models` lists; {DEFAULT_MODEL} without.")
+    ] = None,
     size: Annotated[str | None, typer.Option(metavar="WxH", help="Pixels, as in 1024x768.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt.")] = None,
@@ -28,6 +32,12 @@ def command(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Any other setting of the model.")
     ] = None,
     improve: Annotated[bool, typer.Option("--improve", help="Let a text model write the prompt out first.")] = False,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            "--from", metavar="PNG", help="Begin from the recipe in a picture; what else is given changes it."
+        ),
+    ] = None,
     count: Annotated[int, typer.Option("-n", help="How many pictures; seeds count up.")] = 1,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE|DIR", help="Where to write.")] = None,
     preview: Annotated[bool, typer.Option("--preview", help="Watch the picture form in the terminal.")] = False,
@@ -35,26 +45,55 @@ def command(
 ) -> None:
     """Make pictures of PROMPT. Settings left out are the model's own defaults."""
     width, height = parse_size(size) if size is not None else (None, None)
-    request = Request(
-        prompt=prompt, negative=negative, width=width, height=height, steps=steps, guidance=guidance, seed=seed
-    )
+    given = {
+        "prompt": prompt,
+        "negative": negative,
+        "width": width,
+        "height": height,
+        "steps": steps,
+        "guidance": guidance,
+        "seed": seed,
+    }
+    known = {} if recipe is None else read_recipe(recipe)
+    request = _request(known, {name: value for name, value in given.items() if value is not None})
+    model = model or known.get("model") or DEFAULT_MODEL
     if settings:
         from diptych.catalogue import load, with_settings
 
         request = with_settings(request, pairs(settings, "--set"), load().find(model))
     requests = samples_for(request, count, model)
-    paths = names_for(requests, out, prompt, force=force)
+    paths = names_for(requests, out, request.prompt, force=force)
     for path in paths:
         check_writable(path, force=force)
     if improve:
-        longer = better(prompt)
-        requests = [dataclasses.replace(one, prompt=longer, original_prompt=prompt) for one in requests]
-    make(requests, paths, model, prompt, preview=preview, force=force)
+        longer = better(request.prompt)
+        requests = [dataclasses.replace(one, prompt=longer, original_prompt=request.prompt) for one in requests]
+    made = make(requests, paths, model, request.prompt, preview=preview, force=force)
+    if (
+        recipe is not None
+        and model == known["model"]
+        and any(known.get("weights") != one.recipe.get("weights") for one in made)
+    ):
+        typer.echo(
+            f"Note: {model} has other weights than when {recipe} was made, so this is another picture.", err=True
+        )
+
+
+def _request(recipe: dict[str, Any], changes: dict[str, Any]) -> Request:
+    """What the recipe asks for, with changes; or what is given alone. Raises InvalidRequest."""
+    if not recipe:
+        if "prompt" not in changes:
+            raise InvalidRequest('What shall it show? As in: diptych generate "a fox in snow"')
+        return Request(**changes)
+    asked = Request.from_dict(recipe["request"])
+    if "prompt" in changes:
+        asked = dataclasses.replace(asked, original_prompt=None)  # of the prompt that it was
+    return dataclasses.replace(asked, **changes)
 
 
 def make(
     requests: list[Request], paths: list[Path], model: str, title: str, *, preview: bool = False, force: bool = False
-) -> None:
+) -> list[Picture]:
     """Ask for each picture and write it as soon as it is there; names of what was written go to standard output."""
     from diptych.cli.terminal import Progress, show_picture
 
@@ -78,6 +117,7 @@ def make(
             if not progress.previewed:
                 show_picture(picture.image)
             typer.echo(path)
+    return [picture for picture, _ in made]
 
 
 def _check_names(paths: list[Path], model: str, *, force: bool) -> None:
