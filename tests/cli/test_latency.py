@@ -111,7 +111,7 @@ def test_what_this_machine_costs_is_counted(tiny: str, run_cli: Run, home: Path)
     code, out, _ = run_cli("latency", "-m", tiny, "-n", 2, "--json")
     (row,) = json.loads(out)
     assert code == 0
-    assert row["cost"] == pytest.approx(100 * sum(row["seconds"]))
+    assert 0 < row["cost"] <= 100 * sum(row["seconds"])  # what it waited for costs nothing
 
 
 def test_json_has_every_second(run_cli: Run) -> None:

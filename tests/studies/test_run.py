@@ -334,7 +334,7 @@ def test_a_local_model_in_a_study(store: Store, make: Make, go: Go, tiny: str, e
     study = results.load(store)
     assert states(store) == {"done": 8}
     for sample in study.samples:
-        assert sample.cost == pytest.approx(sample.seconds)
+        assert 0 < sample.cost <= sample.seconds  # what it waited for costs nothing
         assert sample.cost_basis == "machine"
         assert 0 < sample.timing["per_step"] * sample.request["steps"] < 2 * (sample.seconds or 0)
         assert sample.timing["peak_memory"] > 0

@@ -27,6 +27,7 @@ from diffusers import (
     FluxTransformer2DModel,
 )
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModel, AutoTokenizer, CLIPTextModel, CLIPTokenizer, T5EncoderModel
 
@@ -322,6 +323,13 @@ def _unpacked(noise: Tensor) -> Tensor:
     return torch.nn.functional.pixel_shuffle(latents.unpack(noise, HEIGHT // 16, WIDTH // 16), 2)
 
 
+def _flux3_network(folder: Path) -> Flux3Transformer2DModel:
+    """Not by from_pretrained, which wants accelerate for this class."""
+    network = Flux3Transformer2DModel.from_config(Flux3Transformer2DModel.load_config(folder))
+    network.load_state_dict(load_file(folder / "diffusion_pytorch_model.safetensors"))
+    return network.eval()
+
+
 def _flux3(folder: Path, noise: Tensor, pipeline: Pipeline, prompts: list[str], **settings: Any) -> np.ndarray:
     from diffusers.modular_pipelines import flux3 as modular
 
@@ -331,7 +339,7 @@ def _flux3(folder: Path, noise: Tensor, pipeline: Pipeline, prompts: list[str], 
         blocks.sub_blocks.pop(name, None)
     built = blocks.init_pipeline()
     built.update_components(
-        transformer=Flux3Transformer2DModel.from_pretrained(folder / "transformer"),
+        transformer=_flux3_network(folder / "transformer"),
         vae=AutoencoderKLFlux2.from_pretrained(folder / "vae"),
     )
     states = [state.hidden for state in pipeline.text.encode_each(prompts)]
