@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from diptych.catalogue import Model
-    from diptych.providers import Writer, Written
+    from diptych.providers import Describer, Writer, Written
     from diptych.providers.local import Progress
 
 DEFAULT_MODEL = "builtin-flow"
@@ -265,14 +265,23 @@ async def awrite(prompt: str, *, model: str | None = None, pictures: Sequence[So
 
 
 def describe(picture: Source, *, model: str | None = None) -> str:
-    """A prompt that might have made `picture`. model, raises: as in `write`, and BadPicture."""
+    """A prompt that might have made `picture`. model, raises: as in `write`, and BadPicture.
+
+    A token model that runs here describes pictures too, in few words.
+    """
     return _wait(lambda: adescribe(picture, model=model))
 
 
 async def adescribe(picture: Source, *, model: str | None = None) -> str:
     """`describe`, awaited."""
+    from diptych import catalogue, providers
     from diptych.providers.prompts import DESCRIBE, only_prompt
 
+    if model is not None:
+        entry = catalogue.load().find(model)
+        async with providers.open(entry.provider) as provider:
+            if hasattr(provider, "describe"):
+                return (await cast("Describer", provider).describe(entry, _input(picture))).text
     written = await _write("Describe this picture.", model, [picture], DESCRIBE)
     return only_prompt(written.text)
 

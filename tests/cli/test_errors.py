@@ -44,7 +44,7 @@ class TestWhatIsTyped:
         [
             (("generate", "", "-m", "tiny"), ["The prompt is empty", "say in a few words"]),
             (("generate", " \n", "-m", "tiny"), ["The prompt is empty"]),
-            (("generate",), ["Missing argument"]),
+            (("generate",), ["What shall it show?"]),
             (("generate", "fox " * 8001), ["has 32,004 characters", "no model takes more than 32,000"]),
             (("generate", "fox " * 100, "-m", "tiny"), ["has 100 word pieces; this model reads at most 30"]),
             (("generate", "a fox \udcff", "-m", "tiny"), [r"not Unicode text: 'a fox \udcff'", "UTF-8"]),

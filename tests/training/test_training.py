@@ -129,8 +129,10 @@ def test_the_token_model_is_made_and_runs_under_a_name_of_its_own(data: Path, tm
     assert edit(picture, "make it blue", model=model.name, seed=2).image.size == (size, size)
     assert edit(picture, "a ball", model=model.name, strength=0.5, seed=2).data != picture.data
     assert isinstance(describe(picture, model=model.name), str)
-    with pytest.raises(NotAvailable, match="nothing but descriptions"):
+    with pytest.raises(NotAvailable, match="writes no text here"):
         write("a poem", model=model.name)
+    with pytest.raises(NotAvailable, match="describes no pictures: it makes them"):
+        describe(picture, model="builtin-flow")
     with pytest.raises(InvalidRequest, match="give a reference"):
         generate("a red apple", model=model.name, strength=0.5)
 

@@ -56,7 +56,7 @@ def command(
     }
     known = {} if recipe is None else read_recipe(recipe)
     request = _request(known, {name: value for name, value in given.items() if value is not None})
-    model = model or known.get("model") or DEFAULT_MODEL
+    model = str(known.get("model", DEFAULT_MODEL)) if model is None else model
     if settings:
         from diptych.catalogue import load, with_settings
 

@@ -111,6 +111,13 @@ class Writer(Protocol):
         """Raises ProviderError."""
 
 
+class Describer(Protocol):
+    """A provider whose models say what a picture shows, and answer nothing else."""
+
+    async def describe(self, model: Model, picture: Input) -> Written:
+        """Raises NotAvailable for a model that does not, ProviderError."""
+
+
 def open(name: str) -> AbstractAsyncContextManager[Provider]:  # noqa: A001  # providers.open reads as it should
     """The provider `name`, to be entered with `async with`. Raises NotAvailable for a name that nobody provides."""
     return _class(name)()

@@ -22,13 +22,13 @@ from diptych import settings
 from diptych.errors import MissingExtra, NotAvailable
 from diptych.images import RECIPE_VERSION, Picture, Request, Timing, encode_png
 from diptych.providers.local.this_machine import Machine, machine
-from diptych.providers.prompts import DESCRIBE
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
     from diptych.catalogue import Model
-    from diptych.providers import Message, Watch, Written
+    from diptych.images import Input
+    from diptych.providers import Watch, Written
     from diptych.providers.local.loaded import Loaded
 
 __all__ = ["Local", "Machine", "Progress", "check", "generate", "machine"]
@@ -67,15 +67,15 @@ class Local:
         drawn = await running.draw(loaded, _computing, model, request, on_step, client)
         return _picture(model, request, loaded, *drawn)
 
-    async def write(self, model: Model, message: Message) -> Written:
-        """A description of one picture, by a model that reads pictures. Raises NotAvailable for anything else."""
+    async def describe(self, model: Model, picture: Input) -> Written:
+        """A short caption. Raises NotAvailable for a model that reads no pictures."""
         from diptych.providers import Written
 
         loaded = await asyncio.to_thread(_load, _folder(model), model.engine or "flow")
-        if not hasattr(loaded, "describe") or message.instruction != DESCRIBE or len(message.pictures) != 1:
-            raise NotAvailable(f"{model.name} writes nothing but descriptions of single pictures, if anything.")
+        if not hasattr(loaded, "describe"):
+            raise NotAvailable(f"{model.name} describes no pictures: it makes them.")
         start = time.perf_counter()
-        text = await asyncio.to_thread(loaded.describe, message.pictures[0])
+        text = await asyncio.to_thread(loaded.describe, picture)
         return Written(text=text, model=model.name, seconds=time.perf_counter() - start)
 
 
