@@ -139,7 +139,8 @@ def read_things(folder: Path, listing: str | None = None) -> list[Thing]:
         code = _code(entry)
         if code not in files:
             raise DiptychError(f"{listed.label!r} in the list of things has no render in {folder}.")
-        skins = {skin.get("tone"): _code(skin) for skin in entry.get("skins", ())}
+        # Of couples each has a tone of their own: a list, which is nobody's look alone.
+        skins = {skin["tone"]: _code(skin) for skin in entry.get("skins", ()) if isinstance(skin.get("tone"), int)}
         tones = tuple(files[skins[i]] for i in range(1, 6) if skins.get(i) in files)
         things.append(Thing(listed.names, files[code], tones if len(tones) == len(TONES) else (), listed.dyed))
     return things
